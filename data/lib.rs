@@ -1,0 +1,1 @@
+//! Raw material: class banks read from HDF5, one-hot banks, evaluation files

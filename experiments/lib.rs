@@ -1,0 +1,1 @@
+//! Sentences: the program optogen and the experiment files of the papers

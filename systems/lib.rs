@@ -1,0 +1,1 @@
+//! Verbs: what happens at each step, one file and one plugin a step

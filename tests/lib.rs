@@ -1,0 +1,1 @@
+//! Proof: end to end, as a user would notice
