@@ -2,5 +2,12 @@
 
 mod error;
 pub mod experiment;
+pub mod gate;
+pub mod gradients;
+pub mod metrics;
+pub mod ops;
+pub mod optimiser;
+pub mod site;
+pub mod transformer;
 
 pub use error::{Error, Result};

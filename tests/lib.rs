@@ -1,1 +1,3 @@
-//! Proof: end to end, as a user would notice
+//! Proof: what the end-to-end tests share.
+
+pub mod reference;

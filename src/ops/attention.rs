@@ -1,0 +1,279 @@
+//! The core of attention: from queries, keys and values to the weighted values of each head.
+
+use super::{Real, accumulate, dot, for_real, like, look, slice, zeros};
+use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tensor};
+use std::sync::OnceLock;
+
+/// How the heads of a layer attend.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Heads {
+    /// How many, H.
+    pub count: usize,
+    /// Time scale of rotary positions (Su et al. 2021), where there are.
+    pub rotary: Option<f64>,
+    /// Whether a token sees only itself and those before it.
+    pub causal: bool,
+}
+
+/// softmax(q kᵀ/√dh) v for each head.
+///
+/// With `query_alone` only the last token attends.
+///
+/// # Shapes
+/// `qkv` [K, B, T, 3·H·dh] → [K, B, T, H·dh], or [K, B, 1, H·dh] with `query_alone`.
+pub fn attention(qkv: &Tensor, heads: Heads, query_alone: bool) -> Result<Tensor> {
+    if !qkv.device().is_cpu() {
+        return attention_composed(qkv, heads, query_alone);
+    }
+    for_real!(qkv, T => qkv.apply_op1(Attention::<T> { heads, query_alone, pattern: OnceLock::new() }))
+}
+
+/// The same of plain operations.
+pub fn attention_composed(qkv: &Tensor, heads: Heads, query_alone: bool) -> Result<Tensor> {
+    let [q, k, v] = split(qkv, heads)?;
+    let z = weighted(&pattern(&scores(&rotated(&q, heads)?, &rotated(&k, heads)?, heads)?)?, &v)?;
+    if query_alone { z.narrow(2, z.dim(2)? - 1, 1)?.contiguous() } else { Ok(z) }
+}
+
+/// Queries, keys and values, each `[K, B, H, T, dh]`, of `[K, B, T, 3·H·dh]`.
+pub fn split(qkv: &Tensor, heads: Heads) -> Result<[Tensor; 3]> {
+    let (members, sequences, tokens, triple) = qkv.dims4()?;
+    let parts = qkv.reshape(&[members, sequences, tokens, 3, heads.count, triple / 3 / heads.count])?;
+    let part = |index: usize| parts.narrow(3, index, 1)?.squeeze(3)?.transpose(2, 3)?.contiguous();
+    Ok([part(0)?, part(1)?, part(2)?])
+}
+
+/// q kᵀ/√dh, `[K, B, H, T, T]`, with −1e20 where a token may not look.
+pub fn scores(q: &Tensor, k: &Tensor, heads: Heads) -> Result<Tensor> {
+    let products = q.flatten_to(2)?.matmul(&k.flatten_to(2)?.t()?)?;
+    let (members, sequences, count, tokens, width) = q.dims5()?;
+    masked(&(products * (width as f64).powf(-0.5))?.reshape((members, sequences, count, tokens, tokens))?, heads)
+}
+
+/// The heads' weighted values side by side, `[K, B, T, H·dh]`, of a pattern and values.
+pub fn weighted(pattern: &Tensor, v: &Tensor) -> Result<Tensor> {
+    let z = pattern.flatten_to(2)?.matmul(&v.flatten_to(2)?)?.reshape(v.shape())?;
+    z.transpose(2, 3)?.contiguous()?.flatten_from(3)
+}
+
+/// Queries or keys `[K, B, H, T, dh]` with rotary positions: pairs (0,1), (2,3), … turned by t / time^(2i/dh).
+pub fn rotated(x: &Tensor, heads: Heads) -> Result<Tensor> {
+    let Some(time) = heads.rotary else { return Ok(x.clone()) };
+    let (_, _, _, tokens, width) = x.dims5()?;
+    let table = |wave: fn(f64) -> f64| {
+        let numbers: Vec<f64> = angles(tokens, width, time).map(wave).collect();
+        Tensor::from_vec(numbers, (tokens, width / 2), &Device::Cpu)?.to_dtype(x.dtype())?.to_device(x.device())
+    };
+    let turned = candle_nn::rotary_emb::rope_i_slow(&x.flatten_to(1)?, &table(f64::cos)?, &table(f64::sin)?)?;
+    turned.reshape(x.shape())
+}
+
+fn masked(scores: &Tensor, heads: Heads) -> Result<Tensor> {
+    if !heads.causal {
+        return Ok(scores.clone());
+    }
+    let tokens = scores.dim(D::Minus1)?;
+    let later: Vec<u8> = (0..tokens).flat_map(|t| (0..tokens).map(move |s| u8::from(s > t))).collect();
+    let later = Tensor::from_vec(later, (tokens, tokens), scores.device())?.broadcast_as(scores.shape())?;
+    let never = Tensor::full(-1e20, (), scores.device())?.to_dtype(scores.dtype())?.broadcast_as(scores.shape())?;
+    later.where_cond(&never, scores)
+}
+
+/// softmax over the last dimension, with a gradient.
+pub fn pattern(scores: &Tensor) -> Result<Tensor> {
+    candle_nn::ops::softmax(scores, D::Minus1)
+}
+
+/// Angles of the rotary positions, token by token, pair by pair.
+fn angles(tokens: usize, width: usize, time: f64) -> impl Iterator<Item = f64> {
+    (0..tokens).flat_map(move |t| (0..width / 2).map(move |i| t as f64 / time.powf(2.0 * i as f64 / width as f64)))
+}
+
+struct Attention<T> {
+    heads: Heads,
+    query_alone: bool,
+    /// What the forward pass leaves for the backward pass: `[K·B, H, T or 1, T]`.
+    pattern: OnceLock<Vec<T>>,
+}
+
+/// Sizes of one application, and where things lie within a sequence.
+struct Plan<T> {
+    tokens: usize,
+    width: usize,
+    heads: usize,
+    head_width: usize,
+    causal: bool,
+    first_attending: usize,
+    scale: T,
+    turns: Vec<(T, T)>,
+}
+
+impl<T: Real> Plan<T> {
+    fn attending(&self) -> usize {
+        self.tokens - self.first_attending
+    }
+
+    /// How many tokens token `t` sees.
+    fn seen(&self, t: usize) -> usize {
+        if self.causal { t + 1 } else { self.tokens }
+    }
+
+    /// Copies queries (0), keys (1) or values (2) of a sequence into `[H, T, dh]`, turned unless they are values.
+    fn gather(&self, part: usize, qkv: &[T], into: &mut [T]) {
+        for t in 0..self.tokens {
+            let row = &qkv[t * 3 * self.width + part * self.width..][..self.width];
+            for (head, from) in row.chunks_exact(self.head_width).enumerate() {
+                let to = &mut into[(head * self.tokens + t) * self.head_width..][..self.head_width];
+                to.copy_from_slice(from);
+                if part < 2 {
+                    self.turn(t, to, T::one());
+                }
+            }
+        }
+    }
+
+    /// The transpose of `gather`.
+    fn scatter(&self, part: usize, from: &mut [T], qkv: &mut [T]) {
+        for t in 0..self.tokens {
+            let row = &mut qkv[t * 3 * self.width + part * self.width..][..self.width];
+            for (head, to) in row.chunks_exact_mut(self.head_width).enumerate() {
+                let from = &mut from[(head * self.tokens + t) * self.head_width..][..self.head_width];
+                if part < 2 {
+                    self.turn(t, from, -T::one());
+                }
+                to.copy_from_slice(from);
+            }
+        }
+    }
+
+    /// Rotary positions, forwards or backwards.
+    #[inline(always)]
+    fn turn(&self, t: usize, x: &mut [T], direction: T) {
+        let turns = self.turns.get(t * self.head_width / 2..(t + 1) * self.head_width / 2).unwrap_or(&[]);
+        for (pair, &(cosine, sine)) in x.chunks_exact_mut(2).zip(turns) {
+            let sine = direction * sine;
+            let (a, b) = (pair[0], pair[1]);
+            pair[0] = a * cosine - b * sine;
+            pair[1] = a * sine + b * cosine;
+        }
+    }
+}
+
+impl<T: Real> Attention<T> {
+    fn plan(&self, tokens: usize, triple: usize) -> Plan<T> {
+        let (width, heads) = (triple / 3, self.heads.count);
+        let turns = |time| angles(tokens, width / heads, time).map(|angle| (T::of(angle.cos()), T::of(angle.sin()))).collect();
+        Plan {
+            tokens,
+            width,
+            heads,
+            head_width: width / heads,
+            causal: self.heads.causal,
+            first_attending: if self.query_alone { tokens - 1 } else { 0 },
+            scale: T::of((width as f64 / heads as f64).powf(-0.5)),
+            turns: self.heads.rotary.map(turns).unwrap_or_default(),
+        }
+    }
+}
+
+impl<T: Real> CustomOp1 for Attention<T> {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(&self, qkv: &CpuStorage, at: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (members, sequences, tokens, triple) = at.shape().dims4()?;
+        let plan = self.plan(tokens, triple);
+        let Plan { width, heads, head_width, scale, .. } = plan;
+        let attending = plan.attending();
+        let (mut q, mut k, mut v) = (zeros::<T>(tokens * width), zeros::<T>(tokens * width), zeros::<T>(tokens * width));
+        let mut z = zeros::<T>(members * sequences * attending * width);
+        let mut patterns = zeros::<T>(members * sequences * heads * attending * tokens);
+        let sequences_of = slice::<T>(qkv, at)?.chunks_exact(tokens * triple);
+        let outputs = z.chunks_exact_mut(attending * width).zip(patterns.chunks_exact_mut(heads * attending * tokens));
+        for (qkv, (z, patterns)) in sequences_of.zip(outputs) {
+            plan.gather(0, qkv, &mut q);
+            plan.gather(1, qkv, &mut k);
+            plan.gather(2, qkv, &mut v);
+            for head in 0..heads {
+                let own = |x| row(x, head * tokens * head_width, tokens * head_width);
+                let (q, k, v): (&[T], &[T], &[T]) = (own(&q), own(&k), own(&v));
+                for (index, t) in (plan.first_attending..tokens).enumerate() {
+                    let pattern = &mut patterns[(head * attending + index) * tokens..][..plan.seen(t)];
+                    let query = row(q, t * head_width, head_width);
+                    let mut maximum = T::neg_infinity();
+                    for (s, score) in pattern.iter_mut().enumerate() {
+                        *score = dot(query, row(k, s * head_width, head_width)) * scale;
+                        maximum = if *score > maximum { *score } else { maximum };
+                    }
+                    let mut total = T::zero();
+                    for score in pattern.iter_mut() {
+                        *score = (*score - maximum).exp();
+                        total += *score;
+                    }
+                    let out = &mut z[index * width + head * head_width..][..head_width];
+                    for (s, weight) in pattern.iter_mut().enumerate() {
+                        *weight /= total;
+                        accumulate(out, *weight, row(v, s * head_width, head_width));
+                    }
+                }
+            }
+        }
+        // The operation is applied once, so the cell is empty.
+        let _ = self.pattern.set(patterns);
+        Ok((T::to_cpu_storage_owned(z), (members, sequences, attending, width).into()))
+    }
+
+    fn bwd(&self, qkv: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let (_, _, tokens, triple) = qkv.dims4()?;
+        let plan = self.plan(tokens, triple);
+        let Plan { width, heads, head_width, scale, .. } = plan;
+        let attending = plan.attending();
+        let Some(patterns) = self.pattern.get() else { candle_core::bail!("backward before forward in attention") };
+        let mut grad_qkv = zeros::<T>(qkv.elem_count());
+        let [mut q, mut k, mut v, mut grad_q, mut grad_k, mut grad_v] = std::array::from_fn(|_| zeros::<T>(tokens * width));
+        let mut slope = zeros::<T>(tokens);
+        look(qkv, |qkv: &[T]| {
+            look(&grad.contiguous()?, |grad: &[T]| {
+                let inputs = qkv.chunks_exact(tokens * triple).zip(grad_qkv.chunks_exact_mut(tokens * triple));
+                let outputs = grad.chunks_exact(attending * width).zip(patterns.chunks_exact(heads * attending * tokens));
+                for ((qkv, grad_qkv), (grad, patterns)) in inputs.zip(outputs) {
+                    plan.gather(0, qkv, &mut q);
+                    plan.gather(1, qkv, &mut k);
+                    plan.gather(2, qkv, &mut v);
+                    for x in [&mut grad_q, &mut grad_k, &mut grad_v] {
+                        x.fill(T::zero());
+                    }
+                    for head in 0..heads {
+                        let at = |t: usize| (head * tokens + t) * head_width;
+                        for (index, t) in (plan.first_attending..tokens).enumerate() {
+                            let pattern = &patterns[(head * attending + index) * tokens..][..plan.seen(t)];
+                            let grad = row(grad, index * width + head * head_width, head_width);
+                            let mut mean = T::zero();
+                            for (s, &weight) in pattern.iter().enumerate() {
+                                slope[s] = dot(grad, row(&v, at(s), head_width));
+                                mean += weight * slope[s];
+                                accumulate(&mut grad_v[at(s)..at(s) + head_width], weight, grad);
+                            }
+                            for (s, &weight) in pattern.iter().enumerate() {
+                                let score = weight * (slope[s] - mean) * scale;
+                                accumulate(&mut grad_q[at(t)..at(t) + head_width], score, row(&k, at(s), head_width));
+                                accumulate(&mut grad_k[at(s)..at(s) + head_width], score, row(&q, at(t), head_width));
+                            }
+                        }
+                    }
+                    plan.scatter(0, &mut grad_q, grad_qkv);
+                    plan.scatter(1, &mut grad_k, grad_qkv);
+                    plan.scatter(2, &mut grad_v, grad_qkv);
+                }
+                Ok(())
+            })
+        })?;
+        Ok(Some(like(qkv, grad_qkv)?))
+    }
+}
+
+#[inline(always)]
+fn row<T>(x: &[T], start: usize, length: usize) -> &[T] {
+    &x[start..start + length]
+}

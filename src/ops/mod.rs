@@ -1,0 +1,120 @@
+//! Fused operations of the transformer, each with its own backward pass on the CPU.
+//!
+//! Every operation has a composed twin of plain candle operations, which runs on other devices and wherever somebody
+//! looks inside; tests hold both to the same numbers and gradients. A fused operation works on one thread: models are
+//! small and many, so threads are spent on models.
+
+mod adam;
+mod attention;
+mod cross_entropy;
+mod gelu;
+mod layer_norm;
+mod linear;
+mod tokens;
+
+pub use adam::{Adam, adam, descend};
+pub use attention::{Heads, attention, attention_composed, pattern, rotated, scores, split, weighted};
+pub use cross_entropy::{cross_entropy, cross_entropy_composed};
+pub use gelu::{gelu, gelu_composed};
+pub use layer_norm::{layer_norm, layer_norm_composed};
+pub use linear::{Plus, linear, linear_composed};
+pub use tokens::{interleave, pick, tokens};
+
+use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, WithDType, bail};
+
+/// f32, in which models train, and f64, in which gradients are checked.
+pub trait Real: WithDType + num_traits::Float + std::iter::Sum {
+    /// The nearest number of this type.
+    fn of(value: f64) -> Self {
+        <Self as WithDType>::from_f64(value)
+    }
+}
+
+impl Real for f32 {}
+impl Real for f64 {}
+
+/// Evaluates an expression with `$T` standing for the tensor's type of number.
+macro_rules! for_real {
+    ($tensor:expr, $T:ident => $body:expr) => {
+        match $tensor.dtype() {
+            candle_core::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            candle_core::DType::F64 => {
+                type $T = f64;
+                $body
+            }
+            other => candle_core::bail!("a transformer of {other:?} is not supported, only of F32 and F64"),
+        }
+    };
+}
+pub(crate) use for_real;
+
+/// The numbers of a contiguous CPU tensor.
+fn slice<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&T::cpu_storage_as_slice(storage)?[start..end]),
+        None => bail!("a fused operation was given a tensor that is not contiguous"),
+    }
+}
+
+/// Looks at the numbers of a contiguous CPU tensor.
+pub(crate) fn look<T: WithDType, R>(tensor: &Tensor, look: impl FnOnce(&[T]) -> Result<R>) -> Result<R> {
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(storage) => look(slice(storage, layout)?),
+        _ => bail!("a fused operation was given a tensor of another device"),
+    }
+}
+
+/// A tensor like another, of new numbers.
+fn like<T: WithDType>(tensor: &Tensor, numbers: Vec<T>) -> Result<Tensor> {
+    Tensor::from_vec(numbers, tensor.shape(), tensor.device())
+}
+
+/// Zeros, to be overwritten.
+fn zeros<T: Real>(count: usize) -> Vec<T> {
+    vec![T::zero(); count]
+}
+
+/// Σ aᵢbᵢ with eight fixed partial sums, which the compiler keeps in vector registers; the order of addition never changes.
+#[inline(always)]
+fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+    let mut partial = [T::zero(); 8];
+    let (a_lanes, b_lanes) = (a.chunks_exact(8), b.chunks_exact(8));
+    let tail: T = a_lanes.remainder().iter().zip(b_lanes.remainder()).map(|(&a, &b)| a * b).sum();
+    for (a, b) in a_lanes.zip(b_lanes) {
+        for lane in 0..8 {
+            partial[lane] += a[lane] * b[lane];
+        }
+    }
+    folded(partial) + tail
+}
+
+/// Σ aᵢ, likewise.
+#[inline(always)]
+fn sum<T: Real>(a: &[T]) -> T {
+    let mut partial = [T::zero(); 8];
+    let lanes = a.chunks_exact(8);
+    let tail: T = lanes.remainder().iter().copied().sum();
+    for a in lanes {
+        for lane in 0..8 {
+            partial[lane] += a[lane];
+        }
+    }
+    folded(partial) + tail
+}
+
+#[inline(always)]
+fn folded<T: Real>(p: [T; 8]) -> T {
+    ((p[0] + p[4]) + (p[2] + p[6])) + ((p[1] + p[5]) + (p[3] + p[7]))
+}
+
+/// y += a·x.
+#[inline(always)]
+fn accumulate<T: Real>(y: &mut [T], a: T, x: &[T]) {
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y += a * x;
+    }
+}

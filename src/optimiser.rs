@@ -1,0 +1,155 @@
+//! The optimisers, all descending.
+
+use crate::experiment::{OptimiserName, OptimiserSpec};
+use crate::gradients::Gradients;
+use crate::ops::{self, Adam};
+use crate::transformer::Parameters;
+use bevy_ecs::component::Component;
+use candle_core::{Device, Result, Tensor, Var};
+use std::f64::consts::PI;
+
+/// The gradient's norm to which `warmup_decay` clips.
+const CLIP: f64 = 5.0;
+
+/// The optimiser of a cohort: Adam's moments, where it has them, and how many steps were done.
+#[derive(Component)]
+pub struct Optimiser {
+    specs: Vec<OptimiserSpec>,
+    step: u64,
+    moments: Vec<(Var, Var)>,
+}
+
+impl OptimiserSpec {
+    /// The learning rate of a step, counted from 0.
+    ///
+    /// `warmup_decay`: linear from 1e-5 to the peak, then 1e-5 + (peak − 1e-5)·√(1 − steps/decay).
+    /// `cosine`: linear from 1e-6 to the peak, then peak·½(1 + cos(π·steps/(decay − warm-up))).
+    pub fn rate_at(&self, step: u64) -> f64 {
+        let warmup = self.warmup() as f64;
+        let decay = self.decay() as f64;
+        let (step, peak) = (step as f64, self.rate);
+        let warming = |start: f64| start + (peak - start) * step / warmup;
+        match self.name {
+            OptimiserName::Adam | OptimiserName::Sgd => peak,
+            OptimiserName::WarmupDecay if step < warmup => warming(1e-5),
+            OptimiserName::WarmupDecay => 1e-5 + (peak - 1e-5) * (1.0 - ((step - warmup) / decay).min(1.0)).sqrt(),
+            OptimiserName::Cosine if step < warmup => warming(1e-6),
+            OptimiserName::Cosine => peak * 0.5 * (1.0 + (PI * ((step - warmup) / (decay - warmup)).min(1.0)).cos()),
+        }
+    }
+
+    /// Steps of warm-up.
+    pub fn warmup(&self) -> u64 {
+        self.warmup.unwrap_or(4000)
+    }
+
+    /// Steps of decay.
+    pub fn decay(&self) -> u64 {
+        self.decay.unwrap_or(1_000_000)
+    }
+}
+
+impl Optimiser {
+    /// A new one; `specs` [K], one a member, of the same name.
+    pub fn new(specs: Vec<OptimiserSpec>, parameters: &Parameters) -> Result<Self> {
+        let needs_moments = specs.first().is_some_and(|spec| spec.name != OptimiserName::Sgd);
+        let zeros = |var: &Var| Ok((Var::from_tensor(&var.zeros_like()?)?, Var::from_tensor(&var.zeros_like()?)?));
+        let moments = if needs_moments { parameters.iter().map(|(_, var)| zeros(var)).collect::<Result<_>>()? } else { Vec::new() };
+        Ok(Self { specs, step: 0, moments })
+    }
+
+    /// Steps done.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// The learning rate of the next step, for each member [K].
+    pub fn rates(&self) -> Vec<f64> {
+        self.specs.iter().map(|spec| spec.rate_at(self.step)).collect()
+    }
+
+    /// Takes a step; `norms` [K] are those of the gradients. A member whose norm is not finite stays where it is.
+    pub fn descend(&mut self, parameters: &Parameters, gradients: &Gradients, norms: &[f64]) -> Result<()> {
+        let rates = self.rates();
+        self.step += 1;
+        let clip = |(spec, &norm): (&OptimiserSpec, &f64)| match spec.name {
+            OptimiserName::WarmupDecay if norm > CLIP => CLIP / norm,
+            _ => 1.0,
+        };
+        let scales: Vec<f64> = self.specs.iter().zip(norms).map(clip).collect();
+        for (index, ((_, parameter), gradient)) in parameters.iter().zip(gradients.iter()).enumerate() {
+            match self.moments.get(index) {
+                Some((first, second)) => {
+                    ops::adam(parameter, first, second, gradient, Adam { rates: &rates, scales: &scales, step: self.step })?;
+                }
+                None => ops::descend(parameter, gradient, &rates, &scales)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A copy of one member's moments on the CPU, named `first/…` and `second/…`.
+    pub fn of_member(&self, parameters: &Parameters, member: usize) -> Result<Vec<(String, Tensor)>> {
+        let mut all = Vec::with_capacity(2 * self.moments.len());
+        for ((name, _), (first, second)) in parameters.iter().zip(&self.moments) {
+            for (which, var) in [("first", first), ("second", second)] {
+                all.push((format!("{which}/{name}"), var.get(member)?.to_device(&Device::Cpu)?.copy()?));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Takes up a state: the step, and each member's moments as `of_member` gives them.
+    ///
+    /// # Errors
+    /// A moment is missing or of another shape.
+    pub fn restore(&mut self, parameters: &Parameters, step: u64, members: &[Vec<(String, Tensor)>]) -> crate::Result<()> {
+        self.step = step;
+        for ((name, _), (first, second)) in parameters.iter().zip(&self.moments) {
+            for (which, var) in [("first", first), ("second", second)] {
+                let name = format!("{which}/{name}");
+                let of = |state: &Vec<(String, Tensor)>| state.iter().find(|entry| entry.0 == name).map(|entry| entry.1.clone());
+                let parts: Vec<Tensor> = members.iter().filter_map(of).collect();
+                if parts.len() != members.len() || parts.iter().any(|part| part.dims() != &var.dims()[1..]) {
+                    return Err(crate::Error::Invalid(format!("the optimiser's {name} is missing or of another shape")));
+                }
+                var.set(&Tensor::stack(&parts, 0)?.to_device(var.device())?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(name: OptimiserName, warmup: u64, decay: u64) -> OptimiserSpec {
+        OptimiserSpec { name, rate: 1e-3, warmup: Some(warmup), decay: Some(decay) }
+    }
+
+    fn assert_near(a: f64, b: f64) {
+        assert!((a - b).abs() <= 1e-12, "{a} is not {b}");
+    }
+
+    #[test]
+    fn warmup_decay_rises_linearly_and_falls_with_the_square_root() {
+        let spec = spec(OptimiserName::WarmupDecay, 100, 400);
+        assert_near(spec.rate_at(0), 1e-5);
+        assert_near(spec.rate_at(50), (1e-5 + 1e-3) / 2.0);
+        assert_near(spec.rate_at(100), 1e-3);
+        assert_near(spec.rate_at(400), 1e-5 + 0.5 * (1e-3 - 1e-5));
+        assert_near(spec.rate_at(500), 1e-5);
+        assert_near(spec.rate_at(5000), 1e-5);
+    }
+
+    #[test]
+    fn cosine_reaches_zero_at_the_decay_step() {
+        let spec = spec(OptimiserName::Cosine, 100, 500);
+        assert_near(spec.rate_at(0), 1e-6);
+        assert_near(spec.rate_at(100), 1e-3);
+        assert_near(spec.rate_at(300), 5e-4);
+        assert_near(spec.rate_at(500), 0.0);
+        assert_near(spec.rate_at(9999), 0.0);
+    }
+}

@@ -1,0 +1,149 @@
+//! The places in a forward pass that can be looked at, by our names, the published code's and TransformerLens'.
+
+use crate::{Error, Result};
+
+/// A place in the forward pass at which a value is given a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Site {
+    /// Embedded exemplars `[K, B, P, D]`.
+    ExampleEmbedding,
+    /// Embedded labels, the query's included, `[K, B, P, D]`.
+    LabelEmbedding,
+    /// Tokens before positions are added `[K, B, T, D]`.
+    TokenEmbedding,
+    /// What positions add `[K, T, D]`; there are none with rotary positions.
+    PositionEmbedding,
+    /// Tokens as they enter the first block `[K, B, T, D]`.
+    Embedding,
+    /// Residual stream before a block `[K, B, T, D]`.
+    ResidualPre,
+    /// Input of attention, after LayerNorm `[K, B, T, D]`.
+    AttentionNorm,
+    /// Queries before rotation `[K, B, H, T, dh]`.
+    QueryPreRope,
+    /// Keys before rotation `[K, B, H, T, dh]`.
+    KeyPreRope,
+    /// Queries `[K, B, H, T, dh]`.
+    Query,
+    /// Keys `[K, B, H, T, dh]`.
+    Key,
+    /// Values `[K, B, H, T, dh]`.
+    Value,
+    /// Scores before the softmax, masked, `[K, B, H, T, T]`: to whom, by whom the last.
+    Scores,
+    /// Attention pattern, after the softmax, `[K, B, H, T, T]`.
+    Pattern,
+    /// Weighted values of the heads, side by side, `[K, B, T, D]`.
+    Z,
+    /// Output of attention `[K, B, T, D]`.
+    AttentionOut,
+    /// Residual stream between attention and MLP `[K, B, T, D]`.
+    ResidualMid,
+    /// Input of the MLP, after LayerNorm `[K, B, T, D]`.
+    MlpNorm,
+    /// The MLP's hidden layer before GELU `[K, B, T, M]`.
+    MlpPre,
+    /// The MLP's hidden layer after GELU `[K, B, T, M]`.
+    MlpPost,
+    /// Output of the MLP `[K, B, T, D]`.
+    MlpOut,
+    /// Residual stream after a block `[K, B, T, D]`.
+    ResidualPost,
+    /// Input of the unembedding, after the final LayerNorm `[K, B, T, D]`.
+    FinalNorm,
+    /// Logits at every token `[K, B, T, C]`.
+    Unembedding,
+    /// Logits at exemplar tokens `[K, B, P, C]`.
+    Logits,
+}
+
+/// Site, our name, the published code's, TransformerLens'.
+const NAMES: [(Site, &str, &str, &str); 25] = [
+    (Site::ExampleEmbedding, "example_embedding", "example_embedding", ""),
+    (Site::LabelEmbedding, "label_embedding", "label_embedding", ""),
+    (Site::TokenEmbedding, "tok_embedding", "tok_embedding", "hook_embed"),
+    (Site::PositionEmbedding, "pos_embedding", "pos_embedding", "hook_pos_embed"),
+    (Site::Embedding, "embedding", "embedding", "blocks.0.hook_resid_pre"),
+    (Site::ResidualPre, "resid_pre", "x", "hook_resid_pre"),
+    (Site::AttentionNorm, "ln1", "norm_inp", "ln1.hook_normalized"),
+    (Site::QueryPreRope, "q_pre_rope", "pre_rope_q", "attn.hook_q"),
+    (Site::KeyPreRope, "k_pre_rope", "pre_rope_k", "attn.hook_k"),
+    (Site::Query, "q", "q", "attn.hook_rot_q"),
+    (Site::Key, "k", "k", "attn.hook_rot_k"),
+    (Site::Value, "v", "v", "attn.hook_v"),
+    (Site::Scores, "scores", "attn_pre_softmax", "attn.hook_attn_scores"),
+    (Site::Pattern, "pattern", "attn_scores", "attn.hook_pattern"),
+    (Site::Z, "z", "values_pre_proj", "attn.hook_z"),
+    (Site::AttentionOut, "attn_out", "values_post_proj", "hook_attn_out"),
+    (Site::ResidualMid, "resid_mid", "residual_post_attn", "hook_resid_mid"),
+    (Site::MlpNorm, "ln2", "norm_residual_post_attn", "ln2.hook_normalized"),
+    (Site::MlpPre, "mlp_pre", "", "mlp.hook_pre"),
+    (Site::MlpPost, "mlp_post", "", "mlp.hook_post"),
+    (Site::MlpOut, "mlp_out", "mlp", "hook_mlp_out"),
+    (Site::ResidualPost, "resid_post", "out", "hook_resid_post"),
+    (Site::FinalNorm, "ln_final", "pre_unembed", "ln_final.hook_normalized"),
+    (Site::Unembedding, "unembedding", "unembedding", ""),
+    (Site::Logits, "logits", "", ""),
+];
+
+impl Site {
+    /// Every site, in the order of the forward pass.
+    pub fn all() -> impl Iterator<Item = Site> {
+        NAMES.iter().map(|names| names.0)
+    }
+
+    /// Our name.
+    pub fn name(self) -> &'static str {
+        NAMES[self as usize].1
+    }
+
+    /// The published code's name within its part of the forward pass, where it has one.
+    pub fn published_name(self) -> Option<&'static str> {
+        Some(NAMES[self as usize].2).filter(|name| !name.is_empty())
+    }
+
+    /// TransformerLens' name (within a block where it belongs to one), where it has one.
+    pub fn lens_name(self) -> Option<&'static str> {
+        Some(NAMES[self as usize].3).filter(|name| !name.is_empty())
+    }
+
+    /// Whether each layer has one.
+    pub fn in_blocks(self) -> bool {
+        Site::ResidualPre <= self && self <= Site::ResidualPost
+    }
+
+    /// Finds a site by our name or TransformerLens'.
+    ///
+    /// # Errors
+    /// There is no such site; the message has the nearest name.
+    pub fn named(name: &str) -> Result<Site> {
+        let found = NAMES.iter().find(|names| names.1 == name || (!names.3.is_empty() && names.3 == name));
+        found.map(|names| names.0).ok_or_else(|| {
+            let names = NAMES.iter().flat_map(|names| [names.1, names.3]).filter(|name| !name.is_empty());
+            let nearest = names.max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
+            Error::Invalid(format!("there is no site \"{name}\"; did you mean \"{}\"?", nearest.unwrap_or_default()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stand_in_the_order_of_the_sites() {
+        for (index, (site, name, _, lens)) in NAMES.iter().enumerate() {
+            assert_eq!(*site as usize, index);
+            assert_eq!(Site::named(name).unwrap(), *site);
+            if !lens.is_empty() {
+                assert_eq!(Site::named(lens).unwrap(), *site);
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_site_is_answered_with_the_nearest_name() {
+        let message = Site::named("patern").unwrap_err().to_string();
+        assert_eq!(message, "there is no site \"patern\"; did you mean \"pattern\"?");
+    }
+}

@@ -1,0 +1,182 @@
+//! The transformer: pre-norm blocks over interleaved exemplars and labels, read at the query.
+//!
+//! Everything is stacked over the members of a cohort, on a leading axis K; K = 1 is one model.
+
+mod architecture;
+mod block;
+mod parameters;
+
+pub use architecture::Architecture;
+pub use parameters::Parameters;
+
+use crate::gate::Gate;
+use crate::ops::{self, Plus};
+use crate::site::Site;
+use bevy_ecs::component::Component;
+use block::{Block, Norm};
+use candle_core::{Device, Result, Tensor};
+
+/// The longest sequence, in tokens, for which sinusoidal positions are kept.
+const LONGEST: usize = 256;
+
+/// What a forward pass reads: the distinct exemplars of a batch, and which of them stands where.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    /// Features of the distinct exemplars `[K, U, E]`.
+    pub features: Tensor,
+    /// Which of them each pair holds, u32 `[K, B, P]`; the last pair is the query.
+    pub examples: Tensor,
+    /// The label of each pair, u32 `[K, B, P]`; the last is the target, which the model does not see.
+    pub labels: Tensor,
+}
+
+impl Tokens {
+    /// The labels of the queries, u32 `[K, B]`.
+    pub fn targets(&self) -> Result<Tensor> {
+        self.labels.narrow(2, self.labels.dim(2)? - 1, 1)?.squeeze(2)?.contiguous()
+    }
+}
+
+/// The transformers of a cohort.
+#[derive(Component)]
+pub struct Transformer {
+    architecture: Architecture,
+    parameters: Parameters,
+    example_weight: Tensor,
+    example_bias: Option<Tensor>,
+    label_table: Tensor,
+    /// What positions add, `[K, D, ≥T]`.
+    positions: Option<Tensor>,
+    blocks: Vec<Block>,
+    norm: Option<Norm>,
+    unembedding: (Tensor, Tensor),
+}
+
+impl Transformer {
+    /// Puts parameters to work.
+    ///
+    /// # Errors
+    /// Parameters are missing, or of another shape.
+    pub fn new(architecture: Architecture, parameters: Parameters) -> crate::Result<Self> {
+        parameters.check(&architecture)?;
+        let get = |name: &str| parameters.get(name);
+        let norm = |name: &str| -> crate::Result<Option<Norm>> {
+            Ok(match architecture.norms {
+                true => Some(Norm { gain: get(&format!("{name}/weight"))?, bias: get(&format!("{name}/bias"))? }),
+                false => None,
+            })
+        };
+        let blocks = (0..architecture.layers).map(|layer| {
+            let at = |name: &str| format!("transformer/blocks/{layer}/{name}");
+            Ok(Block {
+                layer,
+                heads: architecture.attention_heads(),
+                norm1: norm(&at("norm1"))?,
+                qkv: get(&at("attn/qkv/weight"))?,
+                projection: get(&at("attn/proj/weight"))?,
+                mlp: match architecture.hidden {
+                    None => None,
+                    Some(_) => Some(block::Mlp {
+                        norm: norm(&at("norm2"))?,
+                        fc1: (get(&at("mlp/fc1/weight"))?, get(&at("mlp/fc1/bias"))?),
+                        fc2: (get(&at("mlp/fc2/weight"))?, get(&at("mlp/fc2/bias"))?),
+                    }),
+                },
+            })
+        });
+        Ok(Self {
+            example_weight: get("example_embed/weight")?,
+            example_bias: if architecture.example_bias { Some(get("example_embed/bias")?) } else { None },
+            label_table: get("label_embed/weight")?,
+            positions: match architecture.positions {
+                crate::experiment::Positions::Rope => None,
+                crate::experiment::Positions::Learned => Some(get("pos_embed/weight")?),
+                crate::experiment::Positions::Sinusoidal => Some(sinusoids(&architecture, &parameters)?),
+            },
+            blocks: blocks.collect::<crate::Result<_>>()?,
+            norm: norm("transformer/norm")?,
+            unembedding: (get("unembed/weight")?, get("unembed/bias")?),
+            architecture,
+            parameters,
+        })
+    }
+
+    /// Sizes and options.
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    /// All parameters, in order.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Logits at the query, `[K, B, C]`. Every value on the way goes through the gate.
+    ///
+    /// Where nobody looks at the last layer, what does not lead to the query is left out.
+    pub fn forward(&self, input: &Tokens, gate: &mut Gate) -> Result<Tensor> {
+        let mut stream = self.embed(input, gate)?;
+        for block in &self.blocks {
+            let last = block.layer + 1 == self.blocks.len();
+            let query_alone = last && !self.someone_looks_after_attention(gate);
+            stream = block.forward(&stream, query_alone, gate)?;
+        }
+        let out = match &self.norm {
+            Some(norm) => norm.apply(&stream)?,
+            None => stream,
+        };
+        let out = gate.pass(Site::FinalNorm, None, out)?;
+        let all_tokens = out.dim(2)? > 1;
+        let logits = ops::linear(&out, &self.unembedding.0, Plus::Bias(&self.unembedding.1))?;
+        if !all_tokens {
+            return logits.squeeze(2);
+        }
+        let logits = gate.pass(Site::Unembedding, None, logits)?;
+        let (members, sequences, tokens, classes) = logits.dims4()?;
+        // Exemplars stand at even tokens; one more token makes whole pairs.
+        let logits = logits.pad_with_zeros(2, 0, 1)?.reshape((members, sequences, tokens.div_ceil(2), 2, classes))?;
+        let logits = gate.pass(Site::Logits, None, logits.narrow(3, 0, 1)?.squeeze(3)?.contiguous()?)?;
+        logits.narrow(2, tokens / 2, 1)?.squeeze(2)?.contiguous()
+    }
+
+    fn someone_looks_after_attention(&self, gate: &Gate) -> bool {
+        gate.touches_any(&[Site::FinalNorm, Site::Unembedding, Site::Logits], None)
+            || gate.touches_any(&block::LATE_SITES, Some(self.architecture.layers - 1))
+            || gate.touches_any(&block::INNER_SITES, Some(self.architecture.layers - 1))
+    }
+
+    /// The residual stream as it enters the first block, `[K, B, T, D]`.
+    fn embed(&self, input: &Tokens, gate: &mut Gate) -> Result<Tensor> {
+        let plus = self.example_bias.as_ref().map_or(Plus::Nothing, Plus::Bias);
+        let embedded = ops::linear(&input.features, &self.example_weight, plus)?;
+        let parts = [Site::ExampleEmbedding, Site::LabelEmbedding, Site::TokenEmbedding, Site::PositionEmbedding];
+        let stream = if gate.touches_any(&parts, None) {
+            let examples = gate.pass(Site::ExampleEmbedding, None, ops::pick(&embedded, &input.examples)?)?;
+            let labels = ops::pick(&self.label_table.transpose(1, 2)?.contiguous()?, &input.labels)?;
+            let labels = gate.pass(Site::LabelEmbedding, None, labels)?;
+            let tokens = gate.pass(Site::TokenEmbedding, None, ops::interleave(&examples, &labels)?)?;
+            match &self.positions {
+                Some(positions) => {
+                    let positions = positions.narrow(2, 0, tokens.dim(2)?)?.transpose(1, 2)?.contiguous()?;
+                    tokens.broadcast_add(&gate.pass(Site::PositionEmbedding, None, positions)?.unsqueeze(1)?)?
+                }
+                None => tokens,
+            }
+        } else {
+            ops::tokens(&embedded, &self.label_table, self.positions.as_ref(), &input.examples, &input.labels)?
+        };
+        gate.pass(Site::Embedding, None, stream)
+    }
+}
+
+/// Sinusoidal positions `[K, D, LONGEST]`: token t at dimension i is t / time^(2⌊i/2⌋/D), its sine at even i, its cosine at odd.
+fn sinusoids(architecture: &Architecture, parameters: &Parameters) -> crate::Result<Tensor> {
+    let width = architecture.width;
+    let number = |i: usize, t: usize| {
+        let angle = t as f64 / architecture.time.powf(2.0 * (i / 2) as f64 / width as f64);
+        if i % 2 == 0 { angle.sin() } else { angle.cos() }
+    };
+    let numbers: Vec<f64> = (0..width).flat_map(|i| (0..LONGEST).map(move |t| number(i, t))).collect();
+    let table = Tensor::from_vec(numbers, (1, width, LONGEST), &Device::Cpu)?.to_dtype(parameters.dtype())?;
+    Ok(table.to_device(parameters.device())?.broadcast_as((parameters.members(), width, LONGEST))?.contiguous()?)
+}
