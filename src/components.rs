@@ -1,0 +1,175 @@
+//! Models, cohorts, streams and evaluators as entities, and how they hang together.
+//!
+//! ```text
+//!  ClassBank ◀─ StreamOf ── Stream ─ Feeds ─▶ Model ── MemberOf ─▶ Cohort
+//!                        Evaluator ─ EvaluatorOf ─▶ ┘
+//! ```
+//! A **cohort** is the models of one shape that step together: their parameters are stacked, and what a step hands on lies on the cohort, a component
+//! a system. On a CPU a cohort is usually one model, and cohorts run on separate threads. Despawning a model takes its stream and evaluators along.
+
+use crate::experiment::{Experiment, Schedule};
+use crate::metrics::Metrics;
+use crate::sampler::{SequenceSampler, Sequences};
+use crate::transformer::Tokens;
+use crate::{Error, Result};
+use bevy_ecs::prelude::*;
+use candle_core::Tensor;
+
+/// One run of one network.
+#[derive(Component, Debug)]
+pub struct Model {
+    /// The run's name, in every table.
+    pub run_id: String,
+    /// What it does.
+    pub experiment: Experiment,
+    /// When its evaluators run.
+    pub evaluations: Schedule,
+    /// When its checkpoints are kept.
+    pub checkpoints: Schedule,
+}
+
+/// How a model fares.
+#[derive(Component, Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It is in training.
+    Running,
+    /// All its sequences are seen.
+    Finished,
+    /// Its loss is no longer a number; its rows are kept.
+    Diverged,
+    /// It was asked to stop, and can be resumed.
+    Interrupted,
+    /// It could not go on, for this reason.
+    Failed(String),
+}
+
+/// The cohort that a model steps with.
+#[derive(Component)]
+#[relationship(relationship_target = Members)]
+pub struct MemberOf(pub Entity);
+
+/// The models of a cohort, in the order in which they are stacked.
+#[derive(Component, Default)]
+#[relationship_target(relationship = MemberOf)]
+pub struct Members(Vec<Entity>);
+
+/// The class bank that a stream or an evaluator draws from.
+#[derive(Component)]
+#[relationship(relationship_target = DrawnFrom)]
+pub struct StreamOf(pub Entity);
+
+/// Whoever draws from a bank.
+#[derive(Component, Default)]
+#[relationship_target(relationship = StreamOf)]
+pub struct DrawnFrom(Vec<Entity>);
+
+/// The model that a stream feeds.
+#[derive(Component)]
+#[relationship(relationship_target = FedBy)]
+pub struct Feeds(pub Entity);
+
+/// The stream that feeds a model.
+#[derive(Component)]
+#[relationship_target(relationship = Feeds, linked_spawn)]
+pub struct FedBy(Entity);
+
+impl FedBy {
+    /// That stream.
+    pub fn stream(&self) -> Entity {
+        self.0
+    }
+}
+
+/// The model that an evaluator measures.
+#[derive(Component)]
+#[relationship(relationship_target = Evaluators)]
+pub struct EvaluatorOf(pub Entity);
+
+/// The evaluators of a model, in the order of its experiment.
+#[derive(Component, Default)]
+#[relationship_target(relationship = EvaluatorOf, linked_spawn)]
+pub struct Evaluators(Vec<Entity>);
+
+/// Training sequences, each a function of its number alone.
+#[derive(Component)]
+pub struct Stream(pub SequenceSampler);
+
+/// A fixed set of sequences, drawn once or read from a file.
+#[derive(Component)]
+pub struct Evaluator {
+    /// Its name in the logs.
+    pub name: String,
+    /// The sequences, in chunks that fit the cache.
+    pub sequences: Vec<EvaluatorSequences>,
+}
+
+/// A chunk of an evaluator's sequences.
+pub enum EvaluatorSequences {
+    /// Drawn from the bank: features are looked up when they are needed.
+    Drawn {
+        /// The sequences.
+        sequences: Sequences,
+        /// Noise on the features `[sequence · pair · feature]`; empty where there is none.
+        noise: Vec<f32>,
+    },
+    /// Read from a file, with features.
+    Given(Tokens),
+}
+
+/// What an evaluator measured in this step, until it is recorded.
+#[derive(Component, Default)]
+pub struct Evaluation(pub Option<Result<Metrics>>);
+
+/// Steps are still to be done by this cohort.
+#[derive(Component)]
+pub struct Active;
+
+/// How far a cohort is.
+#[derive(Component, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Sequences seen.
+    pub sequences: u64,
+    /// Sequences to be seen.
+    pub total: u64,
+    /// Sequences a step.
+    pub batch: usize,
+    /// Sequences a micro-batch.
+    pub micro_batch: usize,
+}
+
+/// What `forward` leaves for `backward`: the mean losses `[K]` of each micro-batch.
+#[derive(Component, Default)]
+pub struct Losses(pub Vec<Tensor>);
+
+/// The numbers of the last step, each `[K]`.
+#[derive(Component, Clone, Debug, Default, PartialEq)]
+pub struct StepNumbers {
+    /// Sequences seen before the step.
+    pub sequences: u64,
+    /// Loss, penalty included.
+    pub loss: Vec<f64>,
+    /// Norm of the gradient, before clipping.
+    pub grad_norm: Vec<f64>,
+    /// Spread of the micro-batches' gradients; empty where a batch is not split.
+    pub grad_spread: Vec<f64>,
+    /// Learning rate.
+    pub learning_rate: Vec<f64>,
+}
+
+/// The first thing that went wrong in a cohort; it takes no further step.
+#[derive(Component, Default)]
+pub struct Trouble(Option<Error>);
+
+impl Trouble {
+    /// Does something fallible, unless there is trouble already.
+    pub fn guard(&mut self, work: impl FnOnce() -> Result<()>) {
+        if self.0.is_none() {
+            self.0 = work().err();
+        }
+    }
+
+    /// What went wrong.
+    pub fn error(&self) -> Option<&Error> {
+        self.0.as_ref()
+    }
+}

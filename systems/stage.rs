@@ -1,0 +1,62 @@
+//! The schedule: one step is sample → forward → backward → update → evaluate → measure → record → checkpoint → report.
+//!
+//! A model is evaluated and kept before its first step too, so the second half of the schedule is also one of its own, `Begin`.
+
+use bevy_app::{App, Plugin};
+use bevy_ecs::prelude::*;
+use bevy_ecs::schedule::{ExecutorKind, LogLevel, ScheduleBuildSettings, ScheduleLabel};
+
+/// One step of every active cohort.
+#[derive(ScheduleLabel, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Step;
+
+/// What is done before the first step: evaluate, measure, record, checkpoint and report where they are due.
+#[derive(ScheduleLabel, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Begin;
+
+/// The stages of a step, in their order; a plugin each.
+#[derive(SystemSet, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Draws each member's next sequences.
+    Sample,
+    /// From sequences to losses.
+    Forward,
+    /// From losses to gradients.
+    Backward,
+    /// From gradients to new parameters.
+    Update,
+    /// Measures each evaluator's sequences where due.
+    Evaluate,
+    /// Measures that are not of the evaluators.
+    Measure,
+    /// Writes rows.
+    Record,
+    /// Keeps checkpoints, and recovery points.
+    Checkpoint,
+    /// Tells how far everything is, and lets those go that are done.
+    Report,
+}
+
+/// Sets up both schedules.
+pub struct StagePlugin;
+
+impl Plugin for StagePlugin {
+    fn build(&self, app: &mut App) {
+        use Stage::*;
+        let mut step = schedule(Step);
+        step.configure_sets((Sample, Forward, Backward, Update, Evaluate, Measure, Record, Checkpoint, Report).chain());
+        let mut begin = schedule(Begin);
+        begin.configure_sets((Evaluate, Measure, Record, Checkpoint, Report).chain());
+        app.add_schedule(step).add_schedule(begin);
+    }
+}
+
+/// A schedule that refuses two systems whose order is open while one writes what the other reads.
+///
+/// Systems run one after another: each spreads its own work over the cohorts, which is where the work is.
+fn schedule(label: impl ScheduleLabel) -> Schedule {
+    let mut schedule = Schedule::new(label);
+    schedule.set_executor_kind(ExecutorKind::SingleThreaded);
+    schedule.set_build_settings(ScheduleBuildSettings { ambiguity_detection: LogLevel::Error, ..Default::default() });
+    schedule
+}
