@@ -1,5 +1,8 @@
 //! Nouns: the components, the transformer, the experiment file, logs and checkpoints of optogen.
 
+pub mod bank;
+pub mod batch;
+pub mod components;
 mod error;
 pub mod experiment;
 pub mod gate;
@@ -7,6 +10,8 @@ pub mod gradients;
 pub mod metrics;
 pub mod ops;
 pub mod optimiser;
+pub mod sampler;
+pub mod seeds;
 pub mod site;
 pub mod transformer;
 

@@ -4,10 +4,12 @@
 
 mod architecture;
 mod block;
+mod initial;
 mod parameters;
 
 pub use architecture::Architecture;
-pub use parameters::Parameters;
+pub use initial::initial_parameters;
+pub use parameters::{Parameters, check_shapes};
 
 use crate::gate::Gate;
 use crate::ops::{self, Plus};
@@ -109,6 +111,12 @@ impl Transformer {
     /// All parameters, in order.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
+    }
+
+    /// A copy of one member, as a cohort of one.
+    pub fn of_member(&self, member: usize) -> crate::Result<Self> {
+        let parameters = Parameters::stack(&[self.parameters.of_member(member)?], self.parameters.device())?;
+        Self::new(self.architecture.clone(), parameters)
     }
 
     /// Logits at the query, `[K, B, C]`. Every value on the way goes through the gate.

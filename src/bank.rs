@@ -1,0 +1,101 @@
+//! The class bank: what every example of a sequence is made of.
+
+use crate::{Error, Result};
+use bevy_ecs::component::Component;
+use candle_core::{DType, Device, Tensor};
+
+/// Exemplars of classes, each a vector of features; on the device once, so that a batch moves indices alone.
+#[derive(Component, Clone, Debug)]
+pub struct ClassBank {
+    /// Where it comes from, for messages and the run table.
+    pub name: String,
+    /// How many classes.
+    pub classes: usize,
+    /// Exemplars a class.
+    pub exemplars: usize,
+    /// Length of a feature vector.
+    pub features: usize,
+    /// The feature vectors.
+    pub rows: Features,
+}
+
+/// The feature vectors of a bank, one a row; see [`ClassBank::row`].
+#[derive(Clone, Debug)]
+pub enum Features {
+    /// `[classes · exemplars, features]`, f32.
+    Table(Tensor),
+    /// Row i is the i-th unit vector. No matrix: a product with such a row is a look-up.
+    OneHot,
+}
+
+impl ClassBank {
+    /// A bank of the given features, `[class · exemplar · feature]`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if a size is 0 or does not fit the features.
+    pub fn new(name: &str, classes: usize, exemplars: usize, features: usize, values: Vec<f32>, device: &Device) -> Result<Self> {
+        let size = classes.checked_mul(exemplars).and_then(|rows| rows.checked_mul(features));
+        if size != Some(values.len()) || values.is_empty() {
+            let shape = format!("[{classes}, {exemplars}, {features}]");
+            return Err(Error::Invalid(format!("class bank {name}: {} features do not make a bank of shape {shape}", values.len())));
+        }
+        let rows = Features::Table(Tensor::from_vec(values, (classes * exemplars, features), device)?);
+        Ok(Self { name: name.into(), classes, exemplars, features, rows })
+    }
+
+    /// A bank of one exemplar a class, its one-hot vector.
+    pub fn one_hot(classes: usize) -> Self {
+        Self { name: "one_hot".into(), classes, exemplars: 1, features: classes, rows: Features::OneHot }
+    }
+
+    /// The row of an exemplar of a class.
+    pub fn row(&self, class: u32, exemplar: u32) -> u32 {
+        class * self.exemplars as u32 + exemplar
+    }
+
+    /// The features `[n, features]`, f32, of rows `[n]`, u32, on their device.
+    ///
+    /// # Errors
+    /// If a row is not in the bank, or on another device than it is.
+    pub fn gather(&self, rows: &Tensor) -> Result<Tensor> {
+        Ok(match &self.rows {
+            Features::Table(table) => table.index_select(rows, 0)?,
+            Features::OneHot => {
+                let units = Tensor::arange(0, self.features as u32, rows.device())?;
+                rows.unsqueeze(1)?.broadcast_eq(&units)?.to_dtype(DType::F32)?
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_hold_the_exemplars_of_a_class() {
+        let values = (0..2 * 3 * 4).map(|value| value as f32).collect();
+        let bank = ClassBank::new("test", 2, 3, 4, values, &Device::Cpu).unwrap();
+        let rows = Tensor::new(&[bank.row(1, 2), bank.row(0, 1)], &Device::Cpu).unwrap();
+        let features = bank.gather(&rows).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(features, [[20.0, 21.0, 22.0, 23.0], [4.0, 5.0, 6.0, 7.0]]);
+    }
+
+    #[test]
+    fn a_large_one_hot_bank_costs_nothing_until_it_is_looked_at() {
+        let bank = ClassBank::one_hot(12_800);
+        assert_eq!((bank.classes, bank.exemplars, bank.features), (12_800, 1, 12_800));
+        let rows = Tensor::new(&[12_799u32, 3], &Device::Cpu).unwrap();
+        let features = bank.gather(&rows).unwrap().to_vec2::<f32>().unwrap();
+        for (features, class) in features.iter().zip([12_799, 3]) {
+            assert!(features.iter().enumerate().all(|(feature, &value)| value == f32::from(feature == class)));
+        }
+    }
+
+    #[test]
+    fn sizes_that_do_not_fit_are_refused() {
+        let refusal = |classes, values| ClassBank::new("b", classes, 1, 2, values, &Device::Cpu).unwrap_err().to_string();
+        assert_eq!(refusal(2, vec![0.0; 3]), "class bank b: 3 features do not make a bank of shape [2, 1, 2]");
+        assert_eq!(refusal(0, vec![]), "class bank b: 0 features do not make a bank of shape [0, 1, 2]");
+    }
+}
