@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use crate::sampler::{SequenceSampler, Sequences};
 use crate::transformer::Tokens;
 use crate::{Error, Result};
-use bevy_ecs::prelude::*;
+use bevy_ecs::prelude::{Component, Entity};
 use candle_core::Tensor;
 
 /// One run of one network.

@@ -43,7 +43,7 @@ fn backward(mut cohorts: Query<Cohort, With<Active>>, models: Query<&Model>) {
                     mean
                 }
             };
-            let decays: Vec<f64> = models.iter_many(members.iter()).map(|model| model.experiment.train.weight_decay).collect();
+            let decays: Vec<f64> = models.iter_many(members.iter()).flatten().map(|model| model.experiment.train.weight_decay).collect();
             if decays.iter().any(|&decay| decay > 0.0) {
                 let penalties = gradients.add_norm_penalty(parameters, &decays)?;
                 numbers.loss.iter_mut().zip(penalties).for_each(|(loss, penalty)| *loss += penalty);

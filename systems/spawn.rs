@@ -1,0 +1,182 @@
+//! Puts models into the world: each with its stream and evaluators, then all of them into cohorts.
+
+use bevy_ecs::prelude::*;
+use candle_core::{Device, Tensor};
+use optogen::bank::{ClassBank, Features};
+use optogen::batch::Batch;
+use optogen::components::*;
+use optogen::experiment::{EvaluatorSpec, Experiment, Schedule};
+use optogen::gate::Gate;
+use optogen::gradients::Gradients;
+use optogen::optimiser::Optimiser;
+use optogen::sampler::{SequenceSampler, Sequences};
+use optogen::transformer::{Architecture, Parameters, Transformer, initial_parameters};
+use optogen::{Error, Result};
+
+/// Sequences of an evaluator that go through the transformer together.
+pub const EVALUATION_CHUNK: usize = 250;
+
+/// Where a model's training starts: its parameters, its optimiser, and how far it is.
+#[derive(Component, Clone)]
+pub struct StartingPoint {
+    /// Sequences seen.
+    pub sequences: u64,
+    /// Parameters in the architecture's order.
+    pub parameters: Vec<(String, Tensor)>,
+    /// Steps of the optimiser, and its moments.
+    pub optimiser: (u64, Vec<(String, Tensor)>),
+}
+
+impl StartingPoint {
+    /// The beginning: parameters drawn from the init seed.
+    pub fn initial(experiment: &Experiment, bank: &ClassBank) -> Result<Self> {
+        let parameters = initial_parameters(&architecture(experiment, bank), &experiment.seeds, experiment.model.init_rescale)?;
+        Ok(Self { sequences: 0, parameters, optimiser: (0, Vec::new()) })
+    }
+}
+
+/// The architecture of an experiment on a bank.
+pub fn architecture(experiment: &Experiment, bank: &ClassBank) -> Architecture {
+    Architecture::new(experiment, bank.features, matches!(bank.rows, Features::OneHot))
+}
+
+/// An evaluator whose sequences are drawn from the bank.
+///
+/// # Errors
+/// There are no such sequences, or they carry labels that the model has no output for.
+pub fn drawn_evaluator(experiment: &Experiment, spec: &EvaluatorSpec, bank: &ClassBank) -> Result<Evaluator> {
+    let sampler = SequenceSampler::evaluator(experiment, spec)?;
+    check_labels(&format!("evaluator \"{}\"", spec.name), sampler.labels(), experiment)?;
+    let total = experiment.evaluation.sequences;
+    let chunk = |first: usize| {
+        let count = EVALUATION_CHUNK.min(total - first);
+        let (mut sequences, mut noise) = (Sequences::default(), Vec::new());
+        sampler.fill(first as u64, count, &mut sequences);
+        if sampler.noise_scale() > 0.0 {
+            sampler.noise(first as u64, count, bank.features, &mut noise);
+        }
+        EvaluatorSequences::Drawn { sequences, noise }
+    };
+    Ok(Evaluator { name: spec.name.clone(), sequences: (0..total).step_by(EVALUATION_CHUNK).map(chunk).collect() })
+}
+
+fn check_labels(who: &str, labels: usize, experiment: &Experiment) -> Result<()> {
+    let outputs = experiment.outputs();
+    if labels > outputs {
+        let message = format!("{who}: labels go up to {}, but the model has {outputs} outputs; set model.outputs", labels - 1);
+        return Err(Error::Invalid(message));
+    }
+    Ok(())
+}
+
+/// Spawns a model with its stream and evaluators; it trains once it is in a cohort.
+///
+/// # Errors
+/// The experiment asks for sequences that are not there, or for labels that the model has no output for.
+pub fn spawn_model(
+    world: &mut World,
+    bank: Entity,
+    run_id: String,
+    experiment: Experiment,
+    evaluators: Vec<Evaluator>,
+    start: StartingPoint,
+) -> Result<Entity> {
+    let sampler = SequenceSampler::training(&experiment)?;
+    check_labels("training", sampler.labels(), &experiment)?;
+    let (evaluations, checkpoints) = (Schedule::evaluation(&experiment), Schedule::checkpoint(&experiment));
+    let model = world.spawn((Model { run_id, experiment, evaluations, checkpoints }, Status::Running, start)).id();
+    world.spawn((Stream(sampler), StreamOf(bank), Feeds(model)));
+    for evaluator in evaluators {
+        world.spawn((evaluator, StreamOf(bank), EvaluatorOf(model), Evaluation::default()));
+    }
+    Ok(model)
+}
+
+/// Puts models into cohorts of at most `size`: those of one architecture, batch and optimiser that are equally far. Their starting points are used up.
+///
+/// # Errors
+/// A starting point is not of the model's architecture.
+pub fn form_cohorts(world: &mut World, models: &[Entity], size: usize, device: &Device) -> Result<()> {
+    let mut cohorts: Vec<(Recipe, Vec<Entity>)> = Vec::new();
+    for &model in models {
+        let recipe = Recipe::of(world, model)?;
+        match cohorts.iter_mut().find(|(other, members)| *other == recipe && members.len() < size) {
+            Some((_, members)) => members.push(model),
+            None => cohorts.push((recipe, vec![model])),
+        }
+    }
+    for (recipe, members) in cohorts {
+        form_cohort(world, recipe, &members, device)?;
+    }
+    Ok(())
+}
+
+/// What the members of a cohort have in common.
+#[derive(PartialEq)]
+struct Recipe {
+    architecture: Architecture,
+    bank: Entity,
+    progress: Progress,
+    optimiser: optogen::experiment::OptimiserName,
+    steps: u64,
+    noisy: bool,
+    pairs: usize,
+}
+
+fn lost() -> Error {
+    Error::Invalid("a model has lost its stream, its class bank or its starting point".into())
+}
+
+impl Recipe {
+    fn of(world: &World, model: Entity) -> Result<Self> {
+        let entity = world.entity(model);
+        let (Some(own), Some(start), Some(fed)) = (entity.get::<Model>(), entity.get::<StartingPoint>(), entity.get::<FedBy>()) else {
+            return Err(lost());
+        };
+        let bank = world.get::<StreamOf>(fed.stream()).ok_or_else(lost)?.0;
+        let train = &own.experiment.train;
+        Ok(Self {
+            architecture: architecture(&own.experiment, world.get::<ClassBank>(bank).ok_or_else(lost)?),
+            bank,
+            progress: Progress {
+                sequences: start.sequences,
+                total: train.total(),
+                batch: train.batch,
+                micro_batch: train.micro_batch.unwrap_or(train.batch),
+            },
+            optimiser: train.optimiser.name,
+            steps: start.optimiser.0,
+            noisy: own.experiment.data.noise > 0.0,
+            pairs: own.experiment.data.mixture.first().map_or(0, |mixture| mixture.context),
+        })
+    }
+}
+
+fn form_cohort(world: &mut World, recipe: Recipe, members: &[Entity], device: &Device) -> Result<()> {
+    let starts: Vec<StartingPoint> = members.iter().filter_map(|&model| world.entity_mut(model).take()).collect();
+    let specs = members.iter().filter_map(|&model| Some(world.get::<Model>(model)?.experiment.train.optimiser.clone())).collect();
+    let parameters: Vec<_> = starts.iter().map(|start| start.parameters.clone()).collect();
+    let transformer = Transformer::new(recipe.architecture, Parameters::stack(&parameters, device)?)?;
+    let mut optimiser = Optimiser::new(specs, transformer.parameters())?;
+    if recipe.steps > 0 {
+        let moments: Vec<_> = starts.into_iter().map(|start| start.optimiser.1).collect();
+        optimiser.restore(transformer.parameters(), recipe.steps, &moments)?;
+    }
+    let cohort = world.spawn((
+        transformer,
+        optimiser,
+        recipe.progress,
+        Batch::default(),
+        Losses::default(),
+        Gradients::default(),
+        StepNumbers::default(),
+        Gate::closed(),
+        Trouble::default(),
+        Active,
+    ));
+    let cohort = cohort.id();
+    for &model in members {
+        world.entity_mut(model).insert(MemberOf(cohort));
+    }
+    Ok(())
+}
