@@ -1,1 +1,10 @@
-//! Raw material: class banks read from HDF5, one-hot banks, evaluation files
+//! Raw material: class banks read from HDF5, one-hot banks, evaluation files.
+
+mod bank;
+mod embedded;
+mod evaluation_file;
+mod hdf5_file;
+
+pub use bank::{load_bank, read_bank};
+pub use embedded::embedded_bank;
+pub use evaluation_file::{EvaluationSet, evaluation_names, read_evaluation, write_evaluation};
