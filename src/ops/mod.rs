@@ -6,6 +6,8 @@
 
 mod adam;
 mod attention;
+#[cfg(test)]
+mod check;
 mod cross_entropy;
 mod gelu;
 mod layer_norm;
