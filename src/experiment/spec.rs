@@ -37,6 +37,7 @@ pub struct Experiment {
 #[serde(deny_unknown_fields)]
 pub struct DataSpec {
     /// An HDF5 file, or `"one_hot"` for a bank of one exemplar a class, its one-hot vector. Absent: the embedded Omniglot bank.
+    /// A relative path is looked for in the experiment file's folder, then in the current directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bank: Option<PathBuf>,
     /// Dataset in the file, of shape `[classes, exemplars, features]`.
@@ -223,7 +224,7 @@ pub struct EvaluationSpec {
     /// From 0 on, each so many sequences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every: Option<u64>,
-    /// At these counts.
+    /// At these counts; those beyond the end are not reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Vec<u64>>,
     /// At 0 and at so many counts evenly spaced in their logarithm.
@@ -240,28 +241,29 @@ pub struct EvaluationSpec {
     pub write: bool,
 }
 
-/// `[[evaluator]]`: a fixed set of sequences, drawn once from the eval seed, or read from a file. Absent keys of the class sampler are the first mixture's.
+/// `[[evaluator]]`: a fixed set of sequences, drawn once from the eval seed, or read from a file. Classes are equally likely here, also where
+/// the training classes follow a Zipf distribution.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluatorSpec {
     /// Its name in the logs.
     pub name: String,
-    /// An HDF5 file that holds `NAME/examples` and `NAME/labels`; no other key but `name` may then be given.
+    /// An HDF5 file that holds `NAME/examples` and `NAME/labels`, found as `data.bank` is; no other key but `name` may then be given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
-    /// Which classes.
+    /// Which classes; `train` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<SplitName>,
-    /// Which exemplars.
+    /// Which exemplars; `train` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exemplars: Option<SplitName>,
     /// Which label pairs; absent: `train` where the experiment relabels, else `none`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relabel: Option<RelabelName>,
-    /// Pairs in the context.
+    /// Pairs in the context; the first mixture's if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<usize>,
-    /// As in a mixture.
+    /// As in a mixture; the first mixture's if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burstiness: Option<usize>,
     /// As in a mixture; true if absent.
@@ -323,7 +325,7 @@ pub struct CheckpointSpec {
     /// From 0 on, each so many sequences.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every: Option<u64>,
-    /// At these counts.
+    /// At these counts; those beyond the end are not reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<Vec<u64>>,
     /// At 0 and at so many counts evenly spaced in their logarithm.
@@ -384,6 +386,43 @@ impl Split {
             SplitName::Test => self.train + self.val..self.total(),
             SplitName::All => 0..self.total(),
         }
+    }
+}
+
+impl MixtureSpec {
+    /// Whether there is a distractor: it appears as often as the query's class, so only where that appears.
+    pub fn has_distractor(&self) -> bool {
+        self.distractor && self.burstiness > 0
+    }
+}
+
+impl EvaluatorSpec {
+    /// The class sampler, with what is absent filled in.
+    pub fn sampler(&self, first_mixture: &MixtureSpec) -> MixtureSpec {
+        MixtureSpec {
+            context: self.context.unwrap_or(first_mixture.context),
+            burstiness: self.burstiness.unwrap_or(first_mixture.burstiness),
+            weight: 1.0,
+            distractor: self.distractor.unwrap_or(true),
+            support: self.support.unwrap_or(true),
+            unique: self.unique.unwrap_or(false),
+        }
+    }
+}
+
+impl TrainSpec {
+    /// Sequences seen when training ends: `sequences` rounded up to whole batches.
+    pub fn total(&self) -> u64 {
+        let batch = self.batch as u64;
+        self.sequences.div_ceil(batch).saturating_mul(batch)
+    }
+}
+
+impl OptimiserSpec {
+    /// Steps of warm-up and of decay with defaults filled in, for the optimisers that have them.
+    pub fn schedule_steps(&self) -> Option<(u64, u64)> {
+        let scheduled = matches!(self.name, OptimiserName::WarmupDecay | OptimiserName::Cosine);
+        scheduled.then(|| (self.warmup.unwrap_or(4000), self.decay.unwrap_or(1_000_000)))
     }
 }
 
