@@ -3,6 +3,7 @@
 //! Every table refuses keys that it does not know. Counts are in sequences unless a name says otherwise.
 
 mod check;
+mod derived;
 mod identity;
 mod read;
 mod schedule;

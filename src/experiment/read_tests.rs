@@ -34,13 +34,13 @@ fn refused(line: &str, replacement: &str) -> String {
     expand(&BASE.replacen(line, replacement, 1), "f.toml", &[], &[]).map(|_| ()).unwrap_err().to_string()
 }
 
-fn with(sets: &[&str], grids: &[&str]) -> Result<Vec<Experiment>> {
+pub(crate) fn with(sets: &[&str], grids: &[&str]) -> Result<Vec<Experiment>> {
     let strings = |options: &[&str]| options.iter().map(|&option| option.into()).collect::<Vec<String>>();
     expand(BASE, "f.toml", &strings(sets), &strings(grids))
 }
 
 /// The message that `BASE` gives with options.
-fn refused_with(sets: &[&str], grids: &[&str]) -> String {
+pub(crate) fn refused_with(sets: &[&str], grids: &[&str]) -> String {
     with(sets, grids).map(|_| ()).unwrap_err().to_string()
 }
 
@@ -300,57 +300,6 @@ fn options_set_what_the_file_says() {
     assert_eq!(missing, r#"--set train.optimiser.rate=1: missing key "name" in [train.optimiser]"#);
     let table = refused_with(&["data.relabel={ labels = 5, pears = 1 }"], &[]);
     assert_eq!(table, r#"--set data.relabel={ labels = 5, pears = 1 }: unknown key "pears" in [data.relabel]; did you mean "pairs"?"#);
-}
-
-#[test]
-fn a_grid_is_every_combination_with_its_first_key_slowest() {
-    let swept = format!("{BASE}[sweep]\ngrid = {{ \"seeds.init\" = [5, 6], \"model.width\" = [32, 64] }}\n");
-    let runs = |sets: &[&str], grids: &[&str]| -> Vec<(u64, usize, f64)> {
-        let strings = |options: &[&str]| options.iter().map(|&option| option.into()).collect::<Vec<String>>();
-        let experiments = expand(&swept, "f.toml", &strings(sets), &strings(grids)).unwrap();
-        assert!(experiments.iter().all(|experiment| experiment.sweep.is_none()));
-        experiments.iter().map(|run| (run.seeds.init, run.model.width, run.train.optimiser.rate)).collect()
-    };
-    assert_eq!(runs(&[], &[]), [(5, 32, 1e-5), (5, 64, 1e-5), (6, 32, 1e-5), (6, 64, 1e-5)]);
-    assert_eq!(runs(&[], &["seeds.init=7"]), [(7, 32, 1e-5), (7, 64, 1e-5)], "the command line's grid replaces the file's");
-    assert_eq!(runs(&["seeds.init=9", "model.width=16"], &["train.optimiser.rate=1e-4,1e-3"]), [(9, 16, 1e-4), (9, 16, 1e-3)]);
-    assert_eq!(runs(&["sweep="], &[]), [(5, 64, 1e-5)]);
-
-    let nested = format!("{BASE}[sweep]\ngrid = {{ seeds.init = [5, 6] }}\n");
-    assert_eq!(expand(&nested, "f.toml", &[], &[]).unwrap().len(), 2, "a dotted key without quotes");
-    assert_eq!(with(&[], &["model.positions=rope,learned"]).unwrap()[1].model.positions, Positions::Learned);
-    assert_eq!(with(&[], &["evaluation.at=[1],[1,2]", "evaluation.every=1"]).unwrap_err().to_string().split(':').next(), Some("f.toml"));
-    let at = with(&["evaluation.every="], &["evaluation.at=[1],[1,2]"]).unwrap();
-    assert_eq!((at[0].evaluation.at.clone(), at[1].evaluation.at.clone()), (Some(vec![1]), Some(vec![1, 2])));
-}
-
-#[test]
-fn a_wrong_grid_is_refused_where_it_stands() {
-    let file = |grid: &str| expand(&format!("{BASE}[sweep]\n{grid}\n"), "f.toml", &[], &[]).unwrap_err().to_string();
-    assert_eq!(file("gird = {}"), r#"f.toml:24:1: unknown key "gird" in [sweep]; did you mean "grid"?"#);
-    assert_eq!(file("grid = 5"), "f.toml:24:8: sweep.grid: expected a table, found 5");
-    assert_eq!(file("grid = { \"seeds.init\" = 5 }"), "f.toml:24:25: sweep.grid: expected a list of values for seeds.init, found 5");
-    assert_eq!(
-        file("grid = { \"seeds.init\" = [] }"),
-        "f.toml:24:25: sweep.grid: expected a list of values for seeds.init, found an empty one"
-    );
-    assert_eq!(file("grid = { \"model.widht\" = [5, 6] }"), r#"f.toml:24:17: unknown key "widht" in [model]; did you mean "width"?"#);
-    assert_eq!(file("grid = { \"model.heads\" = [4, 7] }"), "f.toml:24:17: model.heads: a width of 64 cannot be divided among 7 heads");
-    assert_eq!(
-        refused_with(&[], &["model.heads=4,7"]),
-        "--grid model.heads=4,7: model.heads: a width of 64 cannot be divided among 7 heads"
-    );
-    assert_eq!(
-        refused_with(&["seeds={ init = 3 }"], &["seeds.init=4"]),
-        "--set seeds: seeds.init is swept over at the same time; leave one of them out"
-    );
-    assert_eq!(refused_with(&[], &["seeds.init="]), "--grid seeds.init=: no values are given");
-    assert!(refused_with(&[], &["seeds.init=7,7"]).starts_with("f.toml: the sweep asks for the same run twice (base-"));
-    let swept = format!("{BASE}[sweep]\ngrid = {{ \"seeds.init\" = [5, 6] }}\n");
-    assert_eq!(
-        parse(&swept, "f.toml").unwrap_err().to_string(),
-        "f.toml: a sweep over several runs, where the experiment of one is needed"
-    );
 }
 
 #[test]
