@@ -2,6 +2,20 @@
 //!
 //! Every table refuses keys that it does not know. Counts are in sequences unless a name says otherwise.
 
+mod check;
+mod derived;
+mod identity;
+mod read;
+mod schedule;
+mod source;
 mod spec;
+mod sweep;
+mod tree;
+mod wording;
 
+pub use check::{check, check_bank};
+pub use identity::FlatValue;
+pub use read::{load, parse};
+pub use schedule::Schedule;
 pub use spec::*;
+pub use wording::nearest;

@@ -37,6 +37,7 @@ pub struct Experiment {
 #[serde(deny_unknown_fields)]
 pub struct DataSpec {
     /// An HDF5 file, or `"one_hot"` for a bank of one exemplar a class, its one-hot vector. Absent: the embedded Omniglot bank.
+    /// A relative path is looked for in the experiment file's folder, then in the current directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bank: Option<PathBuf>,
     /// Dataset in the file, of shape `[classes, exemplars, features]`.
@@ -223,7 +224,7 @@ pub struct EvaluationSpec {
     /// From 0 on, each so many sequences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every: Option<u64>,
-    /// At these counts.
+    /// At these counts; those beyond the end are not reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Vec<u64>>,
     /// At 0 and at so many counts evenly spaced in their logarithm.
@@ -240,28 +241,29 @@ pub struct EvaluationSpec {
     pub write: bool,
 }
 
-/// `[[evaluator]]`: a fixed set of sequences, drawn once from the eval seed, or read from a file. Absent keys of the class sampler are the first mixture's.
+/// `[[evaluator]]`: a fixed set of sequences, drawn once from the eval seed, or read from a file. Classes are equally likely here, also where
+/// the training classes follow a Zipf distribution.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluatorSpec {
     /// Its name in the logs.
     pub name: String,
-    /// An HDF5 file that holds `NAME/examples` and `NAME/labels`; no other key but `name` may then be given.
+    /// An HDF5 file that holds `NAME/examples` and `NAME/labels`, found as `data.bank` is; no other key but `name` may then be given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
-    /// Which classes.
+    /// Which classes; `train` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<SplitName>,
-    /// Which exemplars.
+    /// Which exemplars; `train` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exemplars: Option<SplitName>,
     /// Which label pairs; absent: `train` where the experiment relabels, else `none`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relabel: Option<RelabelName>,
-    /// Pairs in the context.
+    /// Pairs in the context; the first mixture's if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<usize>,
-    /// As in a mixture.
+    /// As in a mixture; the first mixture's if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burstiness: Option<usize>,
     /// As in a mixture; true if absent.
@@ -323,7 +325,7 @@ pub struct CheckpointSpec {
     /// From 0 on, each so many sequences.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every: Option<u64>,
-    /// At these counts.
+    /// At these counts; those beyond the end are not reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<Vec<u64>>,
     /// At 0 and at so many counts evenly spaced in their logarithm.
@@ -367,30 +369,6 @@ impl Default for SeedSpec {
 impl Default for CheckpointSpec {
     fn default() -> Self {
         Self { every: None, at: None, logarithmic: None, recovery_seconds: 60.0 }
-    }
-}
-
-impl Split {
-    /// Train, validation and test together.
-    pub fn total(&self) -> usize {
-        self.train + self.val + self.test
-    }
-
-    /// The indices of one part.
-    pub fn range(&self, name: SplitName) -> std::ops::Range<usize> {
-        match name {
-            SplitName::Train => 0..self.train,
-            SplitName::Val => self.train..self.train + self.val,
-            SplitName::Test => self.train + self.val..self.total(),
-            SplitName::All => 0..self.total(),
-        }
-    }
-}
-
-impl Experiment {
-    /// Output classes of the model: as given, else the labels of the relabelling, else the training classes.
-    pub fn outputs(&self) -> usize {
-        self.model.outputs.or(self.data.relabel.as_ref().map(|relabel| relabel.labels)).unwrap_or(self.data.classes.train)
     }
 }
 

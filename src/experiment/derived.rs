@@ -1,0 +1,64 @@
+//! What follows from the keys of an experiment file: totals, ranges, and values that may be left out there.
+
+use super::{EvaluatorSpec, Experiment, MixtureSpec, OptimiserName, OptimiserSpec, Split, SplitName, TrainSpec};
+
+impl Split {
+    /// Train, validation and test together.
+    pub fn total(&self) -> usize {
+        self.train + self.val + self.test
+    }
+
+    /// The indices of one part.
+    pub fn range(&self, name: SplitName) -> std::ops::Range<usize> {
+        match name {
+            SplitName::Train => 0..self.train,
+            SplitName::Val => self.train..self.train + self.val,
+            SplitName::Test => self.train + self.val..self.total(),
+            SplitName::All => 0..self.total(),
+        }
+    }
+}
+
+impl MixtureSpec {
+    /// Whether there is a distractor: it appears as often as the query's class, so only where that appears.
+    pub fn has_distractor(&self) -> bool {
+        self.distractor && self.burstiness > 0
+    }
+}
+
+impl EvaluatorSpec {
+    /// The class sampler, with what is absent filled in.
+    pub fn sampler(&self, first_mixture: &MixtureSpec) -> MixtureSpec {
+        MixtureSpec {
+            context: self.context.unwrap_or(first_mixture.context),
+            burstiness: self.burstiness.unwrap_or(first_mixture.burstiness),
+            weight: 1.0,
+            distractor: self.distractor.unwrap_or(true),
+            support: self.support.unwrap_or(true),
+            unique: self.unique.unwrap_or(false),
+        }
+    }
+}
+
+impl TrainSpec {
+    /// Sequences seen when training ends: `sequences` rounded up to whole batches.
+    pub fn total(&self) -> u64 {
+        let batch = self.batch as u64;
+        self.sequences.div_ceil(batch).saturating_mul(batch)
+    }
+}
+
+impl OptimiserSpec {
+    /// Steps of warm-up and of decay with defaults filled in, for the optimisers that have them.
+    pub fn schedule_steps(&self) -> Option<(u64, u64)> {
+        let scheduled = matches!(self.name, OptimiserName::WarmupDecay | OptimiserName::Cosine);
+        scheduled.then(|| (self.warmup.unwrap_or(4000), self.decay.unwrap_or(1_000_000)))
+    }
+}
+
+impl Experiment {
+    /// Output classes of the model: as given, else the labels of the relabelling, else the training classes.
+    pub fn outputs(&self) -> usize {
+        self.model.outputs.or(self.data.relabel.as_ref().map(|relabel| relabel.labels)).unwrap_or(self.data.classes.train)
+    }
+}

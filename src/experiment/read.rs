@@ -1,0 +1,146 @@
+//! From an experiment file and the command line to the experiments of single runs, checked, before anything is written.
+
+use super::source::Sources;
+use super::sweep::{self, Axis};
+use super::tree;
+use super::{Experiment, check, wording};
+use crate::{Error, Result};
+use serde::Deserialize;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use toml::Spanned;
+use toml::de::{DeTable, Deserializer};
+
+/// Reads an experiment file; one experiment a run, each without `[sweep]`, in the order of the grid with its first key slowest.
+///
+/// - `sets` are `KEY=VALUE`: dotted keys, items of lists by number (`data.mixture.0.burstiness=2`), values as in TOML, where a text needs no
+///   quotes (`model.positions=learned`). Without a value (`evaluation.every=`) the key is taken out of the file. A key of the file's sweep that
+///   is set is no longer swept over.
+/// - `grids` are `KEY=VALUE,VALUE,…` and join the file's `[sweep]`; the same key replaces the file's values.
+///
+/// A relative `data.bank` or evaluator's `file` is looked for in the experiment file's folder first; if it is there, the path begins with that
+/// folder from then on.
+///
+/// # Errors
+/// [`Error::File`] if the file cannot be read; [`Error::Invalid`] with line, column and key of what is wrong in it, or with the option.
+pub fn load(path: &Path, sets: &[String], grids: &[String]) -> Result<Vec<Experiment>> {
+    let text = std::fs::read_to_string(path).map_err(Error::file(path))?;
+    let mut experiments = expand(&text, &path.display().to_string(), sets, grids)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    experiments.iter_mut().for_each(|experiment| settle_paths(experiment, folder));
+    Ok(experiments)
+}
+
+/// One run's experiment from the text of a file, as in a run folder; a sweep is refused. `name` is how messages call the file.
+///
+/// # Errors
+/// [`Error::Invalid`] as in [`load`].
+pub fn parse(text: &str, name: &str) -> Result<Experiment> {
+    let mut experiments = expand(text, name, &[], &[])?;
+    match (experiments.pop(), experiments.len()) {
+        (Some(experiment), 0) => Ok(experiment),
+        _ => Err(Error::Invalid(format!("{name}: a sweep over several runs, where the experiment of one is needed"))),
+    }
+}
+
+/// As [`load`], but from a text, with paths as they are written.
+pub(super) fn expand(text: &str, name: &str, sets: &[String], grids: &[String]) -> Result<Vec<Experiment>> {
+    let mut sources = Sources::new(name, text);
+    let mut table = DeTable::parse(text).map_err(|error| {
+        let place = sources.place(error.span().map_or(0, |span| span.start));
+        Error::Invalid(format!("{place}: this is not TOML: {}", error.message()))
+    })?;
+    let lists =
+        grids.iter().map(|grid| split("--grid", grid).map(|(key, values)| (key, format!("[{values}]")))).collect::<Result<Vec<_>>>()?;
+
+    let mut set_paths = Vec::new();
+    for option in sets {
+        let (key, value) = split("--set", option)?;
+        let start = sources.add(format!("--set {option}"));
+        let path = tree::parts(key, start + "--set ".len());
+        if value.trim().is_empty() {
+            if !tree::take_out(table.get_mut(), &path) {
+                return Err(Error::Invalid(format!("--set {option}: there is no {key} in {name} that could be taken out")));
+            }
+        } else {
+            tree::set(table.get_mut(), &path, sweep::value(value, start + "--set =".len() + key.len()))
+                .map_err(|message| Error::Invalid(format!("--set {option}: {message}")))?;
+        }
+        set_paths.push(path);
+    }
+
+    let mut axes = sweep::take_axes(table.get_mut(), &sources).map_err(Error::Invalid)?;
+    axes.retain(|axis| !set_paths.iter().any(|path| axis.path.starts_with(path)));
+    for (option, (key, list)) in grids.iter().zip(&lists) {
+        let start = sources.add(format!("--grid {option}"));
+        let (key_start, list_start) = (start + "--grid ".len(), start + "--grid ".len() + key.len());
+        let axis = Axis { path: tree::parts(key, key_start), values: sweep::values(list, list_start) };
+        if axis.values.is_empty() {
+            return Err(Error::Invalid(format!("--grid {option}: no values are given")));
+        }
+        match axes.iter_mut().find(|other| other.path == axis.path) {
+            Some(other) => *other = axis,
+            None => axes.push(axis),
+        }
+    }
+    for axis in &axes {
+        if let Some(path) = set_paths.iter().find(|path| axis.path.starts_with(path) || path.starts_with(&axis.path)) {
+            let (swept, set) = (tree::dotted(&axis.path), tree::dotted(path));
+            return Err(Error::Invalid(format!("--set {set}: {swept} is swept over at the same time; leave one of them out")));
+        }
+    }
+
+    let mut experiments = Vec::new();
+    let mut known = HashSet::new();
+    for combination in sweep::combinations(&axes) {
+        let mut table = table.clone();
+        for (path, value) in combination {
+            tree::set(table.get_mut(), path, value.clone())
+                .map_err(|message| Error::Invalid(format!("{}: {message}", sources.place(value.span().start))))?;
+        }
+        let experiment = single(table, &sources)?;
+        let run_id = experiment.run_id();
+        if !known.insert(run_id.clone()) {
+            return Err(Error::Invalid(format!("{name}: the sweep asks for the same run twice ({run_id})")));
+        }
+        experiments.push(experiment);
+    }
+    Ok(experiments)
+}
+
+/// The experiment that a table without a sweep describes.
+fn single(table: Spanned<DeTable>, sources: &Sources) -> Result<Experiment> {
+    let experiment = Experiment::deserialize(Deserializer::from(table.clone())).map_err(|error| {
+        let offset = error.span().map_or(0, |span| span.start);
+        let message = wording::explained(error.message(), table.get_ref(), offset);
+        Error::Invalid(format!("{}: {message}", sources.place(offset)))
+    })?;
+    check::first_fault(&experiment).map_err(|fault| {
+        let place = tree::place_of(table.get_ref(), &tree::parts(&fault.key, 0));
+        let place = place.map_or(sources.name().to_owned(), |offset| sources.place(offset));
+        Error::Invalid(format!("{place}: {fault}"))
+    })?;
+    Ok(experiment)
+}
+
+fn split<'a>(flag: &str, option: &'a str) -> Result<(&'a str, &'a str)> {
+    option
+        .split_once('=')
+        .filter(|(key, _)| !key.trim().is_empty())
+        .ok_or_else(|| Error::Invalid(format!("{flag} {option}: expected KEY=VALUE, such as {flag} train.sequences=100000")))
+}
+
+/// Paths that lead to a file in the experiment file's folder begin with that folder; others are left for the current directory.
+fn settle_paths(experiment: &mut Experiment, folder: &Path) {
+    let files = experiment.evaluators.iter_mut().filter_map(|evaluator| evaluator.file.as_mut());
+    for path in experiment.data.bank.iter_mut().chain(files) {
+        let beside: PathBuf = folder.join(&*path);
+        if beside.is_file() && beside.to_str().is_some() {
+            *path = beside;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "read_tests.rs"]
+pub(super) mod tests;
