@@ -138,10 +138,28 @@ mod tests {
             refusal("features/feat"),
             "bank.h5: dataset \"features/feat\" holds -inf at [1, 0, 1]; every value must be finite in float32"
         );
+        assert_eq!(
+            read_bank(folder.path(), "x", &Device::Cpu).unwrap_err().to_string(),
+            format!("{}: a folder, not an HDF5 file", folder.path().display())
+        );
         std::fs::write(&path, "not at all").unwrap();
         assert!(refusal("features/feat").starts_with("bank.h5: not a readable HDF5 file: "), "{}", refusal("features/feat"));
         std::fs::write(&path, "").unwrap();
         assert!(refusal("features/feat").starts_with("bank.h5: not a readable HDF5 file: "));
+    }
+
+    #[test]
+    fn of_many_datasets_the_likeliest_are_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bank.h5");
+        let file = hdf5::File::create(&path).unwrap();
+        for name in (0..40).map(|layer| format!("layer{layer}/feat")) {
+            file.new_dataset::<f32>().shape([1, 1, 1]).create(name.as_str()).unwrap();
+        }
+        drop(file);
+        let message = read_bank(&path, "layer37/fat", &Device::Cpu).unwrap_err().to_string();
+        assert!(message.contains("did you mean \"layer37/feat\"?; there are: \"layer37/feat\" [1, 1, 1], "), "{message}");
+        assert!(message.ends_with(" and 28 more"), "{message}");
     }
 
     #[test]

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 /// How deep groups are looked into for the datasets of a file: a link to a group above would go on for ever.
 const DEPTH: usize = 8;
 
+/// How many datasets a message lists.
+const LISTED: usize = 12;
+
 /// An open file, and the path that messages call it.
 pub(crate) struct File {
     path: PathBuf,
@@ -25,7 +28,10 @@ impl File {
     /// Opens the file `place`, which messages call `path`.
     pub(crate) fn open_as(place: &Path, path: &Path) -> Result<Self> {
         // What the system says about a missing or unreadable file is clearer than what HDF5 makes of it.
-        std::fs::File::open(place).map_err(Error::file(path))?;
+        let opened = std::fs::File::open(place).and_then(|file| file.metadata()).map_err(Error::file(path))?;
+        if opened.is_dir() {
+            return Err(Error::damaged(path, "a folder, not an HDF5 file"));
+        }
         let file = hdf5::File::open(place).map_err(|error| Error::damaged(path, format!("not a readable HDF5 file: {error}")))?;
         Ok(Self { path: path.to_owned(), file })
     }
@@ -58,11 +64,7 @@ impl File {
                     there if there.iter().any(|(other, _)| same_name(other, name)) => {
                         format!("dataset \"{name}\" cannot be opened: {error}")
                     }
-                    there => {
-                        let list: Vec<String> = there.iter().map(|(name, shape)| format!("\"{name}\" {shape:?}")).collect();
-                        let nearest = did_you_mean(name, there.iter().map(|(name, _)| name.as_str()));
-                        format!("dataset \"{name}\" is not there{nearest}; there are: {}", list.join(", "))
-                    }
+                    there => format!("dataset \"{name}\" is not there{}", suggestion(name, there)),
                 };
                 return Err(self.damaged(message));
             }
@@ -132,6 +134,21 @@ impl File {
 pub(crate) fn did_you_mean<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
     let nearest = names.map(|other| (strsim::jaro_winkler(name, other), other)).max_by(|a, b| a.0.total_cmp(&b.0));
     nearest.filter(|(likeness, _)| *likeness > 0.7).map(|(_, other)| format!("; did you mean \"{other}\"?")).unwrap_or_default()
+}
+
+/// "; did you mean …?; there are: …", with shapes; of many the ones most alike.
+fn suggestion(name: &str, there: &[(String, Vec<usize>)]) -> String {
+    let nearest = did_you_mean(name, there.iter().map(|(name, _)| name.as_str()));
+    let mut there: Vec<_> = there.iter().collect();
+    if there.len() > LISTED {
+        there.sort_by(|a, b| strsim::jaro_winkler(name, &b.0).total_cmp(&strsim::jaro_winkler(name, &a.0)));
+    }
+    let list: Vec<String> = there.iter().take(LISTED).map(|(name, shape)| format!("\"{name}\" {shape:?}")).collect();
+    let more = match there.len().saturating_sub(LISTED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{nearest}; there are: {}{more}", list.join(", "))
 }
 
 fn same_name(a: &str, b: &str) -> bool {
