@@ -2,14 +2,18 @@
 
 pub mod bank;
 pub mod batch;
+pub mod checkpoint;
 pub mod components;
+pub mod durable;
 mod error;
 pub mod experiment;
 pub mod gate;
 pub mod gradients;
+pub mod log;
 pub mod metrics;
 pub mod ops;
 pub mod optimiser;
+pub mod run_folder;
 pub mod sampler;
 pub mod seeds;
 pub mod site;

@@ -25,8 +25,7 @@ impl OptimiserSpec {
     /// `warmup_decay`: linear from 1e-5 to the peak, then 1e-5 + (peak − 1e-5)·√(1 − steps/decay).
     /// `cosine`: linear from 1e-6 to the peak, then peak·½(1 + cos(π·steps/(decay − warm-up))).
     pub fn rate_at(&self, step: u64) -> f64 {
-        let warmup = self.warmup() as f64;
-        let decay = self.decay() as f64;
+        let (warmup, decay) = self.schedule_steps().map_or((0.0, 0.0), |(warmup, decay)| (warmup as f64, decay as f64));
         let (step, peak) = (step as f64, self.rate);
         let warming = |start: f64| start + (peak - start) * step / warmup;
         match self.name {
@@ -36,16 +35,6 @@ impl OptimiserSpec {
             OptimiserName::Cosine if step < warmup => warming(1e-6),
             OptimiserName::Cosine => peak * 0.5 * (1.0 + (PI * ((step - warmup) / (decay - warmup)).min(1.0)).cos()),
         }
-    }
-
-    /// Steps of warm-up.
-    pub fn warmup(&self) -> u64 {
-        self.warmup.unwrap_or(4000)
-    }
-
-    /// Steps of decay.
-    pub fn decay(&self) -> u64 {
-        self.decay.unwrap_or(1_000_000)
     }
 }
 

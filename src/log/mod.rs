@@ -1,0 +1,13 @@
+//! What a run writes down: Arrow tables, journalled while it runs and sealed into Parquet.
+//!
+//! Times stand in `timing` and in the run's row alone, so that the other tables of two runs can be compared.
+
+mod run_row;
+mod schema;
+mod table;
+mod tables;
+
+pub use run_row::{RunRow, read_run_status, write_run_row};
+pub use schema::{TABLES, schema};
+pub use table::{Table, read_table};
+pub use tables::RunLog;

@@ -1,0 +1,81 @@
+//! The run's own row: its whole experiment, where and with what it ran, and how it ended.
+
+use super::schema::version;
+use super::table::{read_table, write_parquet};
+use crate::experiment::{Experiment, FlatValue};
+use crate::run_folder::RunFolder;
+use crate::Result;
+use arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{Field, Schema};
+use std::path::Path;
+use std::sync::Arc;
+
+/// What stands in `run.parquet` beside the experiment.
+#[derive(Clone, Debug, Default)]
+pub struct RunRow {
+    /// `running`, `finished`, `diverged`, `interrupted` or `failed`.
+    pub status: String,
+    /// Why it failed.
+    pub message: Option<String>,
+    /// Sequences seen.
+    pub sequences: u64,
+    /// The program's version.
+    pub version: String,
+    /// The git revision that the program was built from.
+    pub revision: String,
+    /// What it computes on.
+    pub device: String,
+    /// Threads it may use.
+    pub threads: usize,
+    /// When it began, in UTC, as ISO 8601.
+    pub started: String,
+    /// Seconds it has run, interruptions left out.
+    pub seconds: f64,
+}
+
+/// Writes the row of a run, `run.parquet`.
+pub fn write_run_row(folder: &RunFolder, experiment: &Experiment, row: &RunRow) -> Result<()> {
+    let text = |value: Option<&str>| Arc::new(StringArray::from(vec![value])) as ArrayRef;
+    let whole = |value: u64| Arc::new(Int64Array::from(vec![value as i64])) as ArrayRef;
+    let mut columns: Vec<(String, ArrayRef)> = [
+        ("run_id", text(Some(folder.run_id()))),
+        ("status", text(Some(&row.status))),
+        ("message", text(row.message.as_deref())),
+        ("sequences", whole(row.sequences)),
+        ("version", text(Some(&row.version))),
+        ("revision", text(Some(&row.revision))),
+        ("device", text(Some(&row.device))),
+        ("threads", whole(row.threads as u64)),
+        ("started", text(Some(&row.started))),
+        ("seconds", Arc::new(Float64Array::from(vec![row.seconds])) as ArrayRef),
+        ("experiment", text(Some(&experiment.to_toml()))),
+    ]
+    .map(|(name, column)| (name.to_owned(), column))
+    .into();
+    columns.extend(experiment.flat().into_iter().map(|(key, value)| (key, column(value))));
+    let fields: Vec<Field> = columns.iter().map(|(name, column)| Field::new(name, column.data_type().clone(), true)).collect();
+    let schema = Arc::new(Schema::new_with_metadata(fields, version("run")));
+    let batch = RecordBatch::try_new(schema.clone(), columns.into_iter().map(|(_, column)| column).collect())?;
+    write_parquet(&folder.table("run"), &schema, &[batch])
+}
+
+fn column(value: FlatValue) -> ArrayRef {
+    match value {
+        FlatValue::Text(value) => Arc::new(StringArray::from(vec![value])),
+        FlatValue::Whole(value) => Arc::new(Int64Array::from(vec![value.map(|value| value as i64)])),
+        FlatValue::Number(value) => Arc::new(Float64Array::from(vec![value])),
+        FlatValue::Flag(value) => Arc::new(BooleanArray::from(vec![value])),
+    }
+}
+
+/// Status and seconds as `run.parquet` has them.
+pub fn read_run_status(path: &Path) -> Result<(String, f64)> {
+    let batches = read_table(path)?;
+    let column = |name: &str| batches.first().filter(|batch| batch.num_rows() == 1)?.column_by_name(name);
+    let status = column("status").and_then(|column| column.as_any().downcast_ref::<StringArray>());
+    let seconds = column("seconds").and_then(|column| column.as_any().downcast_ref::<Float64Array>());
+    match (status, seconds) {
+        (Some(status), Some(seconds)) => Ok((status.value(0).to_owned(), seconds.value(0))),
+        _ => Err(crate::Error::damaged(path, "not a run's row")),
+    }
+}

@@ -1,0 +1,45 @@
+//! One schema a table; its version stands in the metadata.
+
+use crate::metrics::Metrics;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The tables that grow with a run.
+pub const TABLES: [&str; 4] = ["train", "timing", "eval", "eval_examples"];
+
+/// The schema of one of `TABLES`; every table begins with `run_id` and `sequences`.
+///
+/// | table | a row for each | columns |
+/// |---|---|---|
+/// | `train` | step, `sequences` before it | loss (nats, penalty included), grad_norm (before clipping), grad_spread (null without micro-batches), learning_rate |
+/// | `timing` | evaluation | seconds since the run began, interruptions left out |
+/// | `eval` | evaluation and evaluator | the mean of each metric |
+/// | `eval_examples` | evaluation, evaluator and example | each metric |
+pub fn schema(table: &str) -> SchemaRef {
+    let column = |name: &str, kind: DataType| Field::new(name, kind, false);
+    let mut fields = vec![column("run_id", DataType::Utf8), column("sequences", DataType::Int64)];
+    match table {
+        "train" => fields.extend([
+            column("loss", DataType::Float64),
+            column("grad_norm", DataType::Float64),
+            Field::new("grad_spread", DataType::Float64, true),
+            column("learning_rate", DataType::Float64),
+        ]),
+        "timing" => fields.push(column("seconds", DataType::Float64)),
+        "eval" => {
+            fields.push(column("evaluator", DataType::Utf8));
+            fields.extend(Metrics::NAMES.map(|name| column(name, DataType::Float64)));
+        }
+        _ => {
+            fields.extend([column("evaluator", DataType::Utf8), column("example", DataType::Int64)]);
+            fields.extend(Metrics::NAMES.map(|name| column(name, DataType::Float32)));
+        }
+    }
+    Arc::new(Schema::new_with_metadata(fields, version(table)))
+}
+
+/// What marks a file as this version of a table.
+pub(super) fn version(table: &str) -> HashMap<String, String> {
+    HashMap::from([("optogen".to_string(), format!("{table}/1"))])
+}
