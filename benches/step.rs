@@ -17,7 +17,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let seeds = format!("seeds.init={}", (5..5 + models).map(|seed| seed.to_string()).collect::<Vec<_>>().join(","));
     let experiments = load(base, &[], &[seeds])?;
     optogen_systems::use_threads(threads);
-    let mut app = optogen_systems::training_app();
+    let mut app = optogen_systems::app(|app| {
+        app.add_plugins(optogen_systems::TrainingPlugins);
+    });
     let world = app.world_mut();
     let bank = optogen_data::embedded_bank(&Device::Cpu)?;
     let mut spawned = Vec::new();

@@ -2,8 +2,7 @@
 
 use crate::{Error, Result, durable};
 use bevy_ecs::component::Component;
-use fs4::fs_std::FileExt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 /// A run folder, locked while this lives.
@@ -24,8 +23,10 @@ impl RunFolder {
         fs::create_dir_all(&path).map_err(Error::file(&path))?;
         let lock_path = path.join("lock");
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(Error::file(&lock_path))?;
-        if !FileExt::try_lock_exclusive(&lock).map_err(Error::file(&lock_path))? {
-            return Err(Error::InUse(path));
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::InUse(path)),
+            Err(TryLockError::Error(source)) => return Err(Error::File { path: lock_path, source }),
         }
         let folder = Self { path, run_id: run_id.into(), _lock: lock };
         if !resume && folder.table("run").exists() {

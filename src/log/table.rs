@@ -132,7 +132,7 @@ fn journal_path(folder: &RunFolder, name: &str) -> PathBuf {
 
 fn new_journal(path: &Path, schema: &SchemaRef, sealed_rows: u64) -> Result<StreamWriter<BufWriter<File>>> {
     let mut metadata = schema.metadata().clone();
-    metadata.insert(SEALED.into(), sealed_rows.to_string());
+    metadata.insert(SEALED.to_string(), sealed_rows.to_string());
     let schema = Schema::new_with_metadata(schema.fields().clone(), metadata);
     // The header is there before the name is, so a journal without one is damaged.
     let folder = path.parent().unwrap_or(Path::new("."));

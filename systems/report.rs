@@ -1,0 +1,82 @@
+//! report, second half: tells how far everything is: a bar on a terminal, a line now and then in a log file.
+
+use crate::stage::{Begin, Stage, Step};
+use bevy_app::{App, Plugin};
+use bevy_ecs::prelude::*;
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use optogen::components::{Active, Members, Progress, StepNumbers};
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+/// Adds the system; `quiet` leaves it out.
+pub struct ReportPlugin {
+    /// Say nothing.
+    pub quiet: bool,
+}
+
+impl Plugin for ReportPlugin {
+    fn build(&self, app: &mut App) {
+        if !self.quiet {
+            app.insert_resource(Display::new());
+            app.add_systems(Step, report.in_set(Stage::Report).after(crate::retire::rest));
+            app.add_systems(Begin, report.in_set(Stage::Report).after(crate::retire::rest));
+        }
+    }
+}
+
+/// How often a bar is drawn, and a line written.
+const BAR: Duration = Duration::from_millis(100);
+const LINE: Duration = Duration::from_secs(10);
+
+#[derive(Resource)]
+struct Display {
+    /// On a terminal.
+    bar: Option<ProgressBar>,
+    last: Option<Instant>,
+    began: Option<(Instant, u64)>,
+}
+
+impl Display {
+    fn new() -> Self {
+        let style = ProgressStyle::with_template("{bar:32.cyan/blue} {percent:>3}%  {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+        let draw = || ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr()).with_style(style.progress_chars("━╸─"));
+        Self { bar: std::io::stderr().is_terminal().then(draw), last: None, began: None }
+    }
+}
+
+fn report(mut display: ResMut<Display>, cohorts: Query<(&Members, &Progress, &StepNumbers, Has<Active>)>) {
+    let now = Instant::now();
+    let done = cohorts.iter().all(|(.., active)| !active);
+    let pause = if display.bar.is_some() { BAR } else { LINE };
+    if display.last.is_some_and(|last| now - last < pause) && !done {
+        return;
+    }
+    let sum = |of: fn(&Progress) -> u64| cohorts.iter().map(|(members, progress, ..)| members.len() as u64 * of(progress)).sum::<u64>();
+    let (seen, total) = (sum(|progress| progress.sequences), sum(|progress| progress.total));
+    let (began, first) = *display.began.get_or_insert((now, seen));
+    let rate = (seen - first) as f64 / (now - began).as_secs_f64().max(1e-9);
+    let losses: Vec<f64> = cohorts.iter().filter(|cohort| cohort.3).flat_map(|(_, _, numbers, _)| numbers.loss.clone()).collect();
+    let mut message = format!("{seen} of {total} sequences");
+    if seen > first {
+        let left = HumanDuration(Duration::from_secs_f64((total - seen) as f64 / rate));
+        message += &format!(", {rate:.0} a second, {}", if done { "done".into() } else { format!("{left} left") });
+    }
+    if !losses.is_empty() {
+        message += &format!(", loss {:.4}", losses.iter().sum::<f64>() / losses.len() as f64);
+    }
+    if losses.len() > 1 {
+        message += &format!(" (mean of {} models)", losses.len());
+    }
+    match &display.bar {
+        Some(bar) => {
+            bar.set_length(total);
+            bar.set_position(seen);
+            bar.set_message(message);
+            if done {
+                bar.finish();
+            }
+        }
+        None => eprintln!("{message}"),
+    }
+    display.last = Some(now);
+}

@@ -1,0 +1,97 @@
+//! report, first half: lets go of models that are done, diverged, failed or asked to stop; their tables are sealed and their rows say how it went.
+
+use crate::run::{Clock, Provenance, StopRequest};
+use crate::stage::{Begin, Stage, Step};
+use bevy_app::{App, Plugin};
+use bevy_ecs::prelude::*;
+use optogen::Result;
+use optogen::components::{Active, MemberOf, Members, Model, Progress, Status, Trouble};
+use optogen::log::{RunLog, RunRow, write_run_row};
+use optogen::run_folder::RunFolder;
+
+/// Adds the systems to both schedules.
+pub struct RetirePlugin;
+
+impl Plugin for RetirePlugin {
+    fn build(&self, app: &mut App) {
+        app.init_resource::<StopRequest>().init_resource::<Provenance>();
+        app.add_systems(Step, (judge, retire, rest).chain().in_set(Stage::Report));
+        app.add_systems(Begin, (judge, retire, rest).chain().in_set(Stage::Report));
+    }
+}
+
+/// Who does not go on.
+fn judge(mut models: Query<(&mut Status, &MemberOf)>, cohorts: Query<(&Progress, &Trouble)>, stop: Res<StopRequest>) {
+    for (mut status, cohort) in &mut models {
+        let Ok((progress, trouble)) = cohorts.get(cohort.0) else { continue };
+        if *status != Status::Running {
+            continue;
+        } else if let Some(error) = trouble.error() {
+            *status = Status::Failed(error.to_string());
+        } else if progress.sequences >= progress.total {
+            *status = Status::Finished;
+        } else if stop.made() {
+            *status = Status::Interrupted;
+        }
+    }
+}
+
+/// Closes the tables of those, and gives their folders back.
+fn retire(world: &mut World) {
+    let mut done = world.query_filtered::<(Entity, &Status), With<RunLog>>();
+    let done: Vec<Entity> = done.iter(world).filter(|(_, status)| **status != Status::Running).map(|(entity, _)| entity).collect();
+    for model in done {
+        let closed = close(world, model);
+        if let (Err(error), Some(mut status)) = (closed, world.get_mut::<Status>(model)) {
+            *status = Status::Failed(error.to_string());
+        }
+    }
+}
+
+fn close(world: &mut World, model: Entity) -> Result<()> {
+    let Some(log) = world.entity_mut(model).take::<RunLog>() else { return Ok(()) };
+    log.finish()?;
+    write_row(world, model)?;
+    world.entity_mut(model).remove::<RunFolder>();
+    Ok(())
+}
+
+/// Writes a run's row as it stands.
+pub fn write_row(world: &World, model: Entity) -> Result<()> {
+    let entity = world.entity(model);
+    let (Some(own), Some(status), Some(clock), Some(folder)) =
+        (entity.get::<Model>(), entity.get::<Status>(), entity.get::<Clock>(), entity.get::<RunFolder>())
+    else {
+        return Ok(());
+    };
+    let progress = entity.get::<MemberOf>().and_then(|cohort| world.get::<Progress>(cohort.0));
+    let provenance = world.get_resource::<Provenance>().cloned().unwrap_or_default();
+    let (word, message) = match status {
+        Status::Running => ("running", None),
+        Status::Finished => ("finished", None),
+        Status::Diverged => ("diverged", None),
+        Status::Interrupted => ("interrupted", None),
+        Status::Failed(message) => ("failed", Some(message.clone())),
+    };
+    let row = RunRow {
+        status: word.into(),
+        message,
+        sequences: progress.map_or(0, |progress| progress.sequences),
+        version: provenance.version,
+        revision: provenance.revision,
+        device: provenance.device,
+        threads: provenance.threads,
+        started: clock.started.clone(),
+        seconds: clock.seconds(),
+    };
+    write_run_row(folder, &own.experiment, &row)
+}
+
+/// A cohort none of whose members goes on takes no further step.
+pub(crate) fn rest(mut commands: Commands, cohorts: Query<(Entity, &Members), With<Active>>, models: Query<&Status>) {
+    for (cohort, members) in &cohorts {
+        if !members.iter().any(|member| models.get(member) == Ok(&Status::Running)) {
+            commands.entity(cohort).remove::<Active>();
+        }
+    }
+}
