@@ -1,6 +1,6 @@
 //! backward: from losses to gradients, averaged over micro-batches, the norm penalty's included.
 
-use crate::stage::{Stage, Step};
+use crate::stage::{SINGLY, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use optogen::Result;
@@ -21,7 +21,7 @@ type Cohort<'a> =
     (&'a Members, &'a Progress, &'a Transformer, &'a mut Losses, &'a mut Gradients, &'a mut StepNumbers, &'a mut Trouble);
 
 fn backward(mut cohorts: Query<Cohort, With<Active>>, models: Query<&Model>) {
-    cohorts.par_iter_mut().for_each(|(members, progress, transformer, mut losses, mut gradients, mut numbers, mut trouble)| {
+    cohorts.par_iter_mut().batching_strategy(SINGLY).for_each(|(members, progress, transformer, mut losses, mut gradients, mut numbers, mut trouble)| {
         trouble.guard(|| {
             let parameters = transformer.parameters();
             // Taken, so that the activations are given back as soon as their gradients are known.

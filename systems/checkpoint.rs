@@ -1,7 +1,7 @@
 //! checkpoint: keeps models where their schedules say so, and recovery points every so many seconds and before a stop.
 
 use crate::run::{Clock, StopRequest, fail};
-use crate::stage::{Begin, Stage, Step};
+use crate::stage::{Begin, SINGLY, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use optogen::Result;
@@ -30,7 +30,7 @@ fn checkpoint(
     cohorts: Query<(&Members, &Progress, &Transformer, &Optimiser)>,
     stop: Res<StopRequest>,
 ) {
-    models.par_iter_mut().for_each(|(entity, model, cohort, folder, mut log, mut status, mut clock)| {
+    models.par_iter_mut().batching_strategy(SINGLY).for_each(|(entity, model, cohort, folder, mut log, mut status, mut clock)| {
         let Ok((members, progress, transformer, optimiser)) = cohorts.get(cohort.0) else { return };
         let due = model.checkpoints.due(progress.sequences);
         let recovery = stop.made() || clock.unkept_seconds() >= model.experiment.checkpoint.recovery_seconds;

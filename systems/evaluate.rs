@@ -1,6 +1,6 @@
 //! evaluate: measures each evaluator's sequences where its model's schedule says so, evaluators side by side.
 
-use crate::stage::{Begin, Stage, Step};
+use crate::stage::{Begin, SINGLY, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use optogen::bank::ClassBank;
@@ -31,7 +31,7 @@ fn evaluate(
     cohorts: Query<(&Members, &Progress, &Transformer)>,
     banks: Query<&ClassBank>,
 ) {
-    evaluators.par_iter_mut().for_each(|(evaluator, of, bank, mut evaluation)| {
+    evaluators.par_iter_mut().batching_strategy(SINGLY).for_each(|(evaluator, of, bank, mut evaluation)| {
         let Ok((model, Status::Running, cohort)) = models.get(of.0) else { return };
         let Ok((members, progress, transformer)) = cohorts.get(cohort.0) else { return };
         if model.evaluations.due(progress.sequences) {

@@ -1,6 +1,6 @@
 //! forward: from sequences to the mean loss of each micro-batch, every value through the cohort's gate.
 
-use crate::stage::{Stage, Step};
+use crate::stage::{SINGLY, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use optogen::Result;
@@ -22,7 +22,7 @@ impl Plugin for ForwardPlugin {
 type Cohort<'a> = (&'a Transformer, &'a Batch, &'a mut Gate, &'a mut Losses, &'a mut Trouble);
 
 fn forward(mut cohorts: Query<Cohort, With<Active>>) {
-    cohorts.par_iter_mut().for_each(|(transformer, batch, mut gate, mut losses, mut trouble)| {
+    cohorts.par_iter_mut().batching_strategy(SINGLY).for_each(|(transformer, batch, mut gate, mut losses, mut trouble)| {
         trouble.guard(|| {
             let each = batch.parts.iter().map(|part| {
                 let logits = transformer.forward(part, &mut gate)?;

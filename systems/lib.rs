@@ -52,7 +52,9 @@ pub fn app(plugins: impl FnOnce(&mut App)) -> App {
 
 /// Spreads the work over so many threads, the caller's included. Only the first call counts.
 pub fn use_threads(threads: usize) {
-    ComputeTaskPool::get_or_init(|| TaskPoolBuilder::new().num_threads(threads.saturating_sub(1)).thread_name("optogen".into()).build());
+    // The caller works too. A pool of one thread is not used at all by bevy, so two are the least where there is more than the caller.
+    let pool = if threads < 2 { 1 } else { (threads - 1).max(2) };
+    ComputeTaskPool::get_or_init(|| TaskPoolBuilder::new().num_threads(pool).thread_name("optogen".into()).build());
 }
 
 #[cfg(test)]

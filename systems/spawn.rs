@@ -92,6 +92,28 @@ pub fn spawn_model(
     Ok(model)
 }
 
+/// Spawns a model that is not trained, only evaluated whenever it is shown a state of itself by `place`.
+pub fn spawn_measured(world: &mut World, bank: Option<Entity>, run_id: String, experiment: Experiment, evaluators: Vec<Evaluator>) -> Entity {
+    let always = Schedule::always();
+    let model = world.spawn((Model { run_id, experiment, evaluations: always.clone(), checkpoints: always }, Status::Running)).id();
+    for evaluator in evaluators {
+        let mut evaluator = world.spawn((evaluator, EvaluatorOf(model), Evaluation::default()));
+        if let Some(bank) = bank {
+            evaluator.insert(StreamOf(bank));
+        }
+    }
+    model
+}
+
+/// Makes a transformer the state of a model after so many sequences, in place of the one before.
+pub fn place(world: &mut World, model: Entity, transformer: Transformer, sequences: u64) {
+    let before = world.get::<MemberOf>(model).map(|cohort| cohort.0);
+    let progress = Progress { sequences, total: sequences, batch: 1, micro_batch: 1 };
+    let cohort = world.spawn((transformer, progress, Trouble::default())).id();
+    world.entity_mut(model).insert(MemberOf(cohort));
+    before.map(|cohort| world.despawn(cohort));
+}
+
 /// Puts models into cohorts of at most `size`: those of one architecture, batch and optimiser that are equally far. Their starting points are used up.
 ///
 /// # Errors

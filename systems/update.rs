@@ -1,6 +1,6 @@
 //! update: from gradients to new parameters, and the counter moves on. A model whose loss is no longer a number stops here, alone.
 
-use crate::stage::{Stage, Step};
+use crate::stage::{SINGLY, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use optogen::components::{Active, Members, Progress, Status, StepNumbers, Trouble};
@@ -21,7 +21,7 @@ type Cohort<'a> =
     (&'a Transformer, &'a Gradients, &'a mut Optimiser, &'a mut StepNumbers, &'a mut Progress, &'a mut Trouble);
 
 fn update(mut cohorts: Query<Cohort, With<Active>>) {
-    cohorts.par_iter_mut().for_each(|(transformer, gradients, mut optimiser, mut numbers, mut progress, mut trouble)| {
+    cohorts.par_iter_mut().batching_strategy(SINGLY).for_each(|(transformer, gradients, mut optimiser, mut numbers, mut progress, mut trouble)| {
         trouble.guard(|| {
             numbers.learning_rate = optimiser.rates();
             optimiser.descend(transformer.parameters(), gradients, &numbers.grad_norm)?;

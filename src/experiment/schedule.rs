@@ -34,6 +34,11 @@ impl Schedule {
         Self::new(experiment, *every, at.as_deref(), *logarithmic)
     }
 
+    /// At every count, for what is looked at afterwards.
+    pub fn always() -> Self {
+        Self { counts: Counts::Every(1), batch: 1, total: u64::MAX }
+    }
+
     fn new(experiment: &Experiment, every: Option<u64>, at: Option<&[u64]>, logarithmic: Option<usize>) -> Self {
         let (batch, total) = (experiment.train.batch as u64, experiment.train.total());
         let counts = match (every, logarithmic) {

@@ -1,0 +1,108 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Trains small transformers and watches in-context learning form.
+///
+/// Exit codes: 0 all done; 1 some runs failed (a table says which, and the command that reruns each);
+/// 2 the command line or an experiment file is wrong, nothing was written; 75 interrupted, go on with --resume.
+#[derive(Parser)]
+#[command(name = "optogen", version, max_term_width = 110)]
+pub struct CommandLine {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be done.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Trains the networks of an experiment file and writes a folder of Parquet tables and checkpoints for each.
+    #[command(after_help = "Examples:\n  \
+        optogen run experiments/induction/base.toml\n  \
+        optogen run experiments/induction/base.toml --set train.sequences=100000 --grid seeds.init=5,6,7 --out runs/seeds\n  \
+        optogen run experiments/induction/base.toml --out runs/seeds --resume")]
+    Run(RunArguments),
+    /// Makes a run of the published code (its config.json, and its own checkpoint and evaluation files) a run folder of ours.
+    Import(ImportArguments),
+    /// Evaluates every checkpoint of a run with the evaluators of its experiment.
+    Replay(ReplayArguments),
+}
+
+/// `optogen run`.
+#[derive(Args)]
+pub struct RunArguments {
+    /// The experiment file.
+    pub file: PathBuf,
+    /// Where run folders go, OUT/run=ID/ each.
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub out: PathBuf,
+    /// Changes a key of the file: train.sequences=100000, evaluator.0.context=4; nothing after the = takes the key out.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// One run for each value; several of these make one for each combination.
+    #[arg(long = "grid", value_name = "KEY=V1,V2,…")]
+    pub grids: Vec<String>,
+    /// Goes on with runs that were interrupted; those that are finished are only shown.
+    #[arg(long)]
+    pub resume: bool,
+    /// Models that step together as one stack [default: 1 on a CPU, all of a shape on a GPU].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub cohort: Option<u32>,
+    /// What all understand.
+    #[command(flatten)]
+    pub common: CommonArguments,
+}
+
+/// `optogen import`.
+#[derive(Args)]
+pub struct ImportArguments {
+    /// The published code's config.json.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// One of its checkpoints, an .eqx file; may be given several times.
+    #[arg(long = "checkpoint", value_name = "FILE")]
+    pub checkpoints: Vec<PathBuf>,
+    /// Its evaluation data; the evaluators in it take the place of the config's.
+    #[arg(long, value_name = "FILE")]
+    pub eval_data: Option<PathBuf>,
+    /// Where the run folder goes, OUT/run=ID/.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+/// `optogen replay`.
+#[derive(Args)]
+pub struct ReplayArguments {
+    /// Run folders, or folders that hold some.
+    #[arg(required = true, value_name = "DIR")]
+    pub folders: Vec<PathBuf>,
+    /// Where the tables go, OUT/run=ID/ each.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// What all understand.
+    #[command(flatten)]
+    pub common: CommonArguments,
+}
+
+/// What all that compute understand.
+#[derive(Args)]
+pub struct CommonArguments {
+    /// What to compute on: auto, cpu, or cuda:N.
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+    /// Threads [default: one for each core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+    /// No progress and no table.
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+impl CommonArguments {
+    /// How many threads to use.
+    pub fn threads(&self) -> usize {
+        self.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |threads| threads as usize)
+    }
+}

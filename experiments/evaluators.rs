@@ -1,0 +1,71 @@
+//! The evaluators of an experiment, drawn from its bank or read from files.
+
+use candle_core::{Device, Tensor};
+use optogen::bank::ClassBank;
+use optogen::batch::given_tokens;
+use optogen::components::{Evaluator, EvaluatorSequences};
+use optogen::experiment::{EvaluatorSpec, Experiment};
+use optogen::transformer::Architecture;
+use optogen::{Error, Result};
+use optogen_data::{EvaluationSet, read_evaluation, write_evaluation};
+use optogen_systems::spawn::{EVALUATION_CHUNK, drawn_evaluator};
+use std::path::Path;
+
+/// All evaluators of an experiment, in its order; `bank` may be absent where none is drawn from it.
+///
+/// # Errors
+/// An evaluator's sequences cannot be drawn or read, or do not fit the model.
+pub fn evaluators(experiment: &Experiment, architecture: &Architecture, bank: Option<&ClassBank>, device: &Device) -> Result<Vec<Evaluator>> {
+    let one = |spec: &EvaluatorSpec| match (&spec.file, bank) {
+        (Some(file), _) => read_evaluator(spec, file, architecture, device),
+        (None, Some(bank)) => drawn_evaluator(experiment, spec, bank),
+        (None, None) => Err(Error::Invalid(format!("evaluator \"{}\" draws from a class bank, and there is none", spec.name))),
+    };
+    experiment.evaluators.iter().map(one).collect()
+}
+
+fn read_evaluator(spec: &EvaluatorSpec, file: &Path, architecture: &Architecture, device: &Device) -> Result<Evaluator> {
+    let set = read_evaluation(file, &spec.name)?;
+    let refused = |what: String| Err(Error::damaged(file, format!("evaluator \"{}\" {what}", spec.name)));
+    if set.features != architecture.features {
+        return refused(format!("has exemplars of {} features, the model reads {}", set.features, architecture.features));
+    }
+    if let Some(&label) = set.labels.iter().max().filter(|&&label| label as usize >= architecture.outputs) {
+        return refused(format!("has a label {label}, the model has {} outputs", architecture.outputs));
+    }
+    let examples = Tensor::from_vec(set.examples, (set.n, set.pairs, set.features), &Device::Cpu)?;
+    let labels = Tensor::from_vec(set.labels, (set.n, set.pairs), &Device::Cpu)?;
+    let chunk = |first: usize| {
+        let count = EVALUATION_CHUNK.min(set.n - first);
+        let tokens = given_tokens(&examples.narrow(0, first, count)?, &labels.narrow(0, first, count)?, device)?;
+        Ok(EvaluatorSequences::Given(tokens))
+    };
+    let sequences = (0..set.n).step_by(EVALUATION_CHUNK).map(chunk).collect::<Result<_>>()?;
+    Ok(Evaluator { name: spec.name.clone(), sequences })
+}
+
+/// Writes evaluators' sequences to a file, from which they can be read again.
+pub fn write_evaluators(path: &Path, evaluators: &[Evaluator], bank: &ClassBank) -> Result<()> {
+    let set = |evaluator: &Evaluator| -> Result<EvaluationSet> {
+        let (mut examples, mut labels, mut pairs) = (Vec::new(), Vec::new(), 0);
+        for chunk in &evaluator.sequences {
+            let looked_up;
+            let tokens = match chunk {
+                EvaluatorSequences::Given(tokens) => tokens,
+                EvaluatorSequences::Drawn { sequences, noise } => {
+                    let noises = if noise.is_empty() { &[][..] } else { std::slice::from_ref(noise) };
+                    let all = 0..sequences.labels.len() / sequences.pairs;
+                    looked_up = optogen::batch::tokens(bank, std::slice::from_ref(sequences), all, noises, &Device::Cpu)?;
+                    &looked_up
+                }
+            };
+            let picked = optogen::ops::pick(&tokens.features, &tokens.examples)?.to_device(&Device::Cpu)?;
+            examples.extend(picked.flatten_all()?.to_vec1::<f32>()?);
+            labels.extend(tokens.labels.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<u32>()?);
+            pairs = tokens.labels.dim(2)?;
+        }
+        let n = labels.len() / pairs.max(1);
+        Ok(EvaluationSet { name: evaluator.name.clone(), examples, labels, n, pairs, features: bank.features })
+    };
+    write_evaluation(path, &evaluators.iter().map(set).collect::<Result<Vec<_>>>()?)
+}

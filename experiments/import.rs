@@ -1,0 +1,94 @@
+//! `optogen import`: a run of the published code becomes a run folder of ours.
+
+use crate::cli::ImportArguments;
+use candle_core::Device;
+use optogen::checkpoint::{Checkpoint, folder_at};
+use optogen::experiment::{EvaluatorSpec, Experiment};
+use optogen::log::{RunRow, write_run_row};
+use optogen::run_folder::RunFolder;
+use optogen::transformer::Architecture;
+use optogen::{Error, Result, durable};
+use optogen_data::reference::{read_config, read_eqx};
+use optogen_data::{evaluation_names, read_evaluation};
+use optogen_systems::run::Clock;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+/// The name of the evaluation file in a run folder.
+const EVALUATION: &str = "evaluation.h5";
+
+/// Imports what the arguments name; returns the exit code.
+///
+/// # Errors
+/// A file is not what the published code writes, holds what is not supported, or does not fit the config. Nothing is written then.
+pub fn import(arguments: &ImportArguments) -> Result<u8> {
+    let mut experiment = read_config(&arguments.config)?;
+    if let Some(file) = &arguments.eval_data {
+        experiment.evaluators = evaluation_names(file)?.into_iter().map(from_file).collect();
+    }
+    let features = features(&experiment, arguments.eval_data.as_deref())?;
+    let architecture = Architecture::new(&experiment, features, experiment.data.bank.as_deref() == Some(Path::new("one_hot")));
+    let read = |path| Ok(read_eqx(path, &architecture, experiment.train.optimiser.name)?);
+    let published = arguments.checkpoints.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?;
+
+    let folder = RunFolder::open(&arguments.out, &experiment.run_id(), false)?;
+    let file = folder.path().join("experiment.toml");
+    durable::write_file(&file, |to| to.write_all(experiment.to_toml().as_bytes()).map_err(Error::file(&file)))?;
+    if let Some(from) = &arguments.eval_data {
+        let bytes = fs::read(from).map_err(Error::file(from))?;
+        let to = folder.path().join(EVALUATION);
+        durable::write_file(&to, |file| file.write_all(&bytes).map_err(Error::file(&to)))?;
+    }
+    let mut sequences = 0;
+    for published in published {
+        let checkpoint = Checkpoint {
+            run_id: folder.run_id().into(),
+            sequences: published.sequences,
+            steps: published.optimiser.0,
+            experiment: experiment.to_toml(),
+            parameters: published.parameters,
+            optimiser: published.optimiser.1,
+        };
+        checkpoint.write(&folder_at(&folder.checkpoints(), checkpoint.sequences))?;
+        sequences = sequences.max(checkpoint.sequences);
+    }
+    let row = RunRow {
+        status: "imported".into(),
+        sequences,
+        version: env!("CARGO_PKG_VERSION").into(),
+        revision: env!("OPTOGEN_REVISION").into(),
+        device: "cpu".into(),
+        threads: 1,
+        started: Clock::new(0.0).started,
+        ..RunRow::default()
+    };
+    write_run_row(&folder, &experiment, &row)?;
+    println!("{}", folder.path().display());
+    Ok(0)
+}
+
+fn from_file(name: String) -> EvaluatorSpec {
+    EvaluatorSpec {
+        name,
+        file: Some(EVALUATION.into()),
+        classes: None,
+        exemplars: None,
+        relabel: None,
+        context: None,
+        burstiness: None,
+        distractor: None,
+        support: None,
+        unique: None,
+        random_query_label: None,
+        noise: None,
+    }
+}
+
+/// Features of an exemplar: as the evaluation file has them, else as the bank has.
+fn features(experiment: &Experiment, evaluation: Option<&Path>) -> Result<usize> {
+    match (evaluation, experiment.evaluators.first()) {
+        (Some(file), Some(first)) => Ok(read_evaluation(file, &first.name)?.features),
+        _ => Ok(optogen_data::load_bank(&experiment.data, Path::new("."), &Device::Cpu)?.features),
+    }
+}

@@ -1,0 +1,155 @@
+//! `optogen run`: trains the networks of an experiment file.
+
+use crate::cli::RunArguments;
+use crate::evaluators::{evaluators, write_evaluators};
+use crate::outcome::{Outcome, tell};
+use crate::{device, signals};
+use bevy_ecs::prelude::*;
+use candle_core::Device;
+use optogen::bank::ClassBank;
+use optogen::checkpoint::latest_verified;
+use optogen::components::{Active, Evaluator, Status};
+use optogen::experiment::{DataSpec, Experiment, check_bank, load};
+use optogen::log::{RunLog, read_run_status};
+use optogen::run_folder::RunFolder;
+use optogen::transformer::check_shapes;
+use optogen::{Error, Result, durable};
+use optogen_systems::report::ReportPlugin;
+use optogen_systems::retire::write_row;
+use optogen_systems::run::{Clock, Provenance, StopRequest};
+use optogen_systems::spawn::{StartingPoint, architecture, form_cohorts, spawn_model};
+use optogen_systems::stage::{Begin, Step};
+use optogen_systems::{KeepingPlugins, TrainingPlugins, app, use_threads};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Runs everything that the arguments ask for; returns the exit code.
+///
+/// # Errors
+/// The experiment, its data or the output folder are not as they should be. Nothing is written then, but for folders of runs that are.
+pub fn run(arguments: &RunArguments) -> Result<u8> {
+    let experiments = load(&arguments.file, &arguments.sets, &arguments.grids)?;
+    let device = device::device(&arguments.common.device)?;
+    use_threads(arguments.common.threads());
+    let stop = StopRequest::default();
+    signals::listen(&stop)?;
+    let mut app = app(|app| {
+        app.add_plugins((TrainingPlugins, KeepingPlugins, ReportPlugin { quiet: arguments.common.quiet }));
+    });
+    let world = app.world_mut();
+    world.insert_resource(stop);
+    world.insert_resource(Provenance {
+        version: env!("CARGO_PKG_VERSION").into(),
+        revision: env!("OPTOGEN_REVISION").into(),
+        device: device::describe(&device),
+        threads: arguments.common.threads(),
+    });
+    let plans = plan(world, experiments, &device)?;
+    let mut runs = Vec::new();
+    for plan in plans {
+        runs.push(start(world, plan, arguments)?);
+    }
+    let models: Vec<Entity> = runs.iter().filter_map(|run| run.model).collect();
+    let size = arguments.cohort.map_or(if device.is_cpu() { 1 } else { usize::MAX }, |size| size as usize);
+    form_cohorts(world, &models, size, &device)?;
+    for &model in &models {
+        write_row(world, model)?;
+    }
+
+    world.run_schedule(Begin);
+    let mut active = world.query_filtered::<(), With<Active>>();
+    while active.iter(world).next().is_some() {
+        world.run_schedule(Step);
+    }
+
+    let outcomes = runs.into_iter().map(|run| {
+        let status = run.model.and_then(|model| world.get::<Status>(model).cloned()).unwrap_or(Status::Finished);
+        Outcome { run_id: run.run_id, folder: run.folder, status }
+    });
+    tell(&outcomes.collect::<Vec<_>>(), &arguments.out, arguments.common.quiet)
+}
+
+/// A run that can be done, checked before anything is written.
+struct Plan {
+    experiment: Experiment,
+    bank: Entity,
+    evaluators: Vec<Evaluator>,
+}
+
+fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device) -> Result<Vec<Plan>> {
+    let mut banks: Vec<(DataSpec, Entity, ClassBank)> = Vec::new();
+    let mut plans = Vec::new();
+    for experiment in experiments {
+        let data = &experiment.data;
+        let same = |other: &DataSpec| other.bank == data.bank && other.dataset == data.dataset && other.classes == data.classes;
+        let (entity, bank) = match banks.iter().find(|(other, ..)| same(other)) {
+            Some((_, entity, bank)) => (*entity, bank.clone()),
+            None => {
+                // A relative path was made to begin with the experiment file's folder where it lies there.
+                let bank = optogen_data::load_bank(data, Path::new("."), device)?;
+                let entity = world.spawn(bank.clone()).id();
+                banks.push((data.clone(), entity, bank.clone()));
+                (entity, bank)
+            }
+        };
+        check_bank(&experiment, &bank.name, bank.classes, bank.exemplars)?;
+        let evaluators = evaluators(&experiment, &architecture(&experiment, &bank), Some(&bank), device)?;
+        plans.push(Plan { experiment, bank: entity, evaluators });
+    }
+    Ok(plans)
+}
+
+/// A run in the world, or one that was finished before.
+struct Started {
+    run_id: String,
+    folder: PathBuf,
+    model: Option<Entity>,
+}
+
+fn start(world: &mut World, plan: Plan, arguments: &RunArguments) -> Result<Started> {
+    let Plan { experiment, bank, evaluators } = plan;
+    let run_id = experiment.run_id();
+    let folder = RunFolder::open(&arguments.out, &run_id, arguments.resume)?;
+    let path = folder.path().to_owned();
+    let mut warnings = Vec::new();
+    let (status, seconds) = last_status(&folder, &mut warnings)?;
+    if status == "finished" {
+        return Ok(Started { run_id, folder: path, model: None });
+    }
+    let features = world.get::<ClassBank>(bank).cloned().ok_or_else(|| Error::Invalid("a class bank is gone".into()))?;
+    let examples = experiment.evaluation.examples;
+    let (begin, log) = match latest_verified(&folder, &mut warnings)? {
+        Some(checkpoint) => {
+            let shapes = checkpoint.parameters.iter().map(|(name, tensor)| (name.as_str(), tensor.dims()));
+            check_shapes(&architecture(&experiment, &features), shapes, <[usize]>::to_vec)
+                .map_err(|error| Error::damaged(&path, format!("its checkpoint is of another model: {error}")))?;
+            let log = RunLog::resume(&folder, examples, checkpoint.sequences, &mut warnings)?;
+            let optimiser = (checkpoint.steps, checkpoint.optimiser);
+            (StartingPoint { sequences: checkpoint.sequences, parameters: checkpoint.parameters, optimiser }, log)
+        }
+        None => (StartingPoint::initial(&experiment, &features)?, RunLog::resume(&folder, examples, 0, &mut warnings)?),
+    };
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+    let file = path.join("experiment.toml");
+    durable::write_file(&file, |to| to.write_all(experiment.to_toml().as_bytes()).map_err(Error::file(&file)))?;
+    if experiment.evaluation.write {
+        write_evaluators(&path.join("evaluation.h5"), &evaluators, &features)?;
+    }
+    let model = spawn_model(world, bank, run_id.clone(), experiment, evaluators, begin)?;
+    world.entity_mut(model).insert((folder, log, Clock::new(seconds)));
+    Ok(Started { run_id, folder: path, model: Some(model) })
+}
+
+/// How the run stood when it was last written down, and its seconds; a damaged row is set aside.
+fn last_status(folder: &RunFolder, warnings: &mut Vec<String>) -> Result<(String, f64)> {
+    let row = folder.table("run");
+    if !row.exists() {
+        return Ok(Default::default());
+    }
+    read_run_status(&row).or_else(|error| {
+        warnings.push(durable::set_aside(&row, folder.path(), &error)?);
+        Ok(Default::default())
+    })
+}
