@@ -4,6 +4,7 @@ mod bank;
 mod embedded;
 mod evaluation_file;
 mod hdf5_file;
+pub mod reference;
 
 pub use bank::{load_bank, read_bank};
 pub use embedded::embedded_bank;

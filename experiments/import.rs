@@ -25,7 +25,7 @@ const EVALUATION: &str = "evaluation.h5";
 pub fn import(arguments: &ImportArguments) -> Result<u8> {
     let mut experiment = read_config(&arguments.config)?;
     if let Some(file) = &arguments.eval_data {
-        experiment.evaluators = evaluation_names(file)?.into_iter().map(from_file).collect();
+        experiment.evaluators = evaluation_names(file)?.into_iter().map(|name| EvaluatorSpec::from_file(name, EVALUATION.into())).collect();
     }
     let features = features(&experiment, arguments.eval_data.as_deref())?;
     let architecture = Architecture::new(&experiment, features, experiment.data.bank.as_deref() == Some(Path::new("one_hot")));
@@ -66,23 +66,6 @@ pub fn import(arguments: &ImportArguments) -> Result<u8> {
     write_run_row(&folder, &experiment, &row)?;
     println!("{}", folder.path().display());
     Ok(0)
-}
-
-fn from_file(name: String) -> EvaluatorSpec {
-    EvaluatorSpec {
-        name,
-        file: Some(EVALUATION.into()),
-        classes: None,
-        exemplars: None,
-        relabel: None,
-        context: None,
-        burstiness: None,
-        distractor: None,
-        support: None,
-        unique: None,
-        random_query_label: None,
-        noise: None,
-    }
 }
 
 /// Features of an exemplar: as the evaluation file has them, else as the bank has.

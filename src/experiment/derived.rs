@@ -1,5 +1,6 @@
 //! What follows from the keys of an experiment file: totals, ranges, and values that may be left out there.
 
+use std::path::PathBuf;
 use super::{EvaluatorSpec, Experiment, MixtureSpec, OptimiserName, OptimiserSpec, Split, SplitName, TrainSpec};
 
 impl Split {
@@ -53,6 +54,26 @@ impl OptimiserSpec {
     pub fn schedule_steps(&self) -> Option<(u64, u64)> {
         let scheduled = matches!(self.name, OptimiserName::WarmupDecay | OptimiserName::Cosine);
         scheduled.then(|| (self.warmup.unwrap_or(4000), self.decay.unwrap_or(1_000_000)))
+    }
+}
+
+impl EvaluatorSpec {
+    /// An evaluator that is read from a file.
+    pub fn from_file(name: String, file: PathBuf) -> Self {
+        Self {
+            name,
+            file: Some(file),
+            classes: None,
+            exemplars: None,
+            relabel: None,
+            context: None,
+            burstiness: None,
+            distractor: None,
+            support: None,
+            unique: None,
+            random_query_label: None,
+            noise: None,
+        }
     }
 }
 

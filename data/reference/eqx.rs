@@ -1,0 +1,237 @@
+//! The published code's checkpoints: a run of NumPy arrays, one after another, without an index.
+//!
+//! In order: sequences seen; the model's leaves, numbers that are not learned among them; the optimiser's leaves; three random keys.
+
+use super::npy::Array;
+use candle_core::{Device, Tensor};
+use optogen::experiment::{OptimiserName, Positions};
+use optogen::transformer::Architecture;
+use optogen::{Error, Result};
+use std::fs::File;
+use std::io::{BufReader, ErrorKind};
+use std::path::Path;
+
+/// A checkpoint of the published code.
+#[derive(Debug)]
+pub struct PublishedCheckpoint {
+    /// Sequences seen.
+    pub sequences: u64,
+    /// Parameters by name, in the order of the architecture.
+    pub parameters: Vec<(String, Tensor)>,
+    /// Steps of the optimiser, and its moments, `first/NAME` and `second/NAME` for each parameter; none for SGD.
+    pub optimiser: (u64, Vec<(String, Tensor)>),
+}
+
+/// Reads a checkpoint of a model of this architecture.
+///
+/// # Errors
+/// An entry is not of the type and shape that the architecture has there; entries are missing or left over.
+pub fn read_eqx(path: &Path, architecture: &Architecture, optimiser: OptimiserName) -> Result<PublishedCheckpoint> {
+    let file = File::open(path).map_err(Error::file(path))?;
+    let mut entries = Entries { path, stream: BufReader::new(file), number: 0 };
+    let sequences = entries.integer("the number of sequences seen", "<i8")?;
+    let mut parameters = Vec::new();
+    for leaf in leaves(architecture) {
+        match leaf {
+            Leaf::Parameter(name, shape) => parameters.push((name.clone(), entries.tensor(&name, &shape)?)),
+            Leaf::Integer(name, value) => entries.setting(name, "<i8", Some(value))?,
+            Leaf::Flag(name) => entries.setting(name, "|b1", None)?,
+            Leaf::Scalar(name) => entries.setting(name, "<f8", None)?,
+        }
+    }
+    let optimiser = entries.optimiser(&parameters, optimiser)?;
+    for key in ["the evaluation's", "the data's", "the training's"] {
+        entries.expect(&format!("{key} random key"), "<u4", &[2])?;
+    }
+    entries.end()?;
+    Ok(PublishedCheckpoint { sequences: sequences as u64, parameters, optimiser })
+}
+
+/// What stands in the stream for a model.
+enum Leaf {
+    Parameter(String, Vec<usize>),
+    Integer(&'static str, usize),
+    Flag(&'static str),
+    Scalar(&'static str),
+}
+
+/// The model's leaves: its parameters, and before or behind some of them numbers that are not learned.
+fn leaves(architecture: &Architecture) -> Vec<Leaf> {
+    use Leaf::*;
+    let dropout = || [Scalar("a dropout rate"), Flag("a dropout flag")];
+    let mut all = vec![Integer("the model's width", architecture.width), Integer("the number of output classes", architecture.outputs)];
+    let mut named = architecture.parameters().into_iter().peekable();
+    while let Some((name, shape)) = named.next() {
+        // Attention's own numbers stand before its first weight.
+        if name.ends_with("attn/qkv/weight") {
+            let heads = Integer("the number of heads", architecture.heads);
+            all.extend([heads, Flag("causal"), Flag("use_rope"), Scalar("the time scale"), Scalar("the scale of the scores")]);
+        }
+        let followed_by_bias = named.peek().is_some_and(|(next, _)| next.ends_with("bias"));
+        let ends_layer = !name.contains("norm") && !(name.ends_with("weight") && followed_by_bias);
+        let layer = name.rsplit_once('/').map_or("", |(layer, _)| layer).to_owned();
+        all.push(Parameter(name, shape));
+        match layer.as_str() {
+            "unembed" if ends_layer => all.push(Flag("the inference flag")),
+            "label_embed" => {
+                if architecture.positions != Positions::Learned {
+                    all.push(Integer("the transformer's width", architecture.width));
+                }
+            }
+            "pos_embed" => {
+                all.extend(dropout());
+                all.push(Integer("the transformer's width", architecture.width));
+            }
+            _ if ends_layer => all.extend(dropout()),
+            _ => {}
+        }
+        let transformer_ends = named.peek().is_some_and(|(next, _)| next.starts_with("unembed/weight"));
+        if transformer_ends {
+            all.push(Flag("the transformer's inference flag"));
+        }
+    }
+    all
+}
+
+/// The stream, and where it stands.
+struct Entries<'a> {
+    path: &'a Path,
+    stream: BufReader<File>,
+    number: usize,
+}
+
+impl Entries<'_> {
+    fn wrong(&self, what: &str, wanted: &str, found: &str) -> Error {
+        let message = format!("entry {}, {what}: expected {wanted}, found {found}; is this the checkpoint of another config?", self.number);
+        Error::damaged(self.path, message)
+    }
+
+    /// The next entry, which is of this type and shape.
+    fn expect(&mut self, what: &str, kind: &str, shape: &[usize]) -> Result<Array> {
+        let wanted = format!("{kind} of shape {shape:?}");
+        let array = match Array::next(&mut self.stream) {
+            Ok(Some(array)) => array,
+            Ok(None) => return Err(self.wrong(what, &wanted, "the end of the file")),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Err(self.wrong(what, &wanted, "an entry cut short")),
+            Err(error) if error.kind() == ErrorKind::InvalidData => return Err(self.wrong(what, &wanted, &error.to_string())),
+            Err(error) => return Err(Error::File { path: self.path.to_owned(), source: error }),
+        };
+        if array.kind != kind || array.shape != shape {
+            return Err(self.wrong(what, &wanted, &format!("{} of shape {:?}", array.kind, array.shape)));
+        }
+        self.number += 1;
+        Ok(array)
+    }
+
+    fn integer(&mut self, what: &str, kind: &str) -> Result<i64> {
+        let array = self.expect(what, kind, &[])?;
+        array.integer().filter(|&value| value >= 0).ok_or_else(|| self.wrong(what, "a count", "another number"))
+    }
+
+    /// A number that is not learned, and which value it must have.
+    fn setting(&mut self, what: &str, kind: &str, value: Option<usize>) -> Result<()> {
+        let array = self.expect(what, kind, &[])?;
+        match (value, array.integer()) {
+            (Some(value), Some(is)) if is != value as i64 => Err(self.wrong(what, &value.to_string(), &is.to_string())),
+            _ => Ok(()),
+        }
+    }
+
+    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let array = self.expect(name, "<f4", shape)?;
+        Ok(Tensor::from_vec(array.floats(), shape, &Device::Cpu)?)
+    }
+
+    /// Steps, all first moments, all second moments; with a schedule of rates, the schedule's own count of steps.
+    fn optimiser(&mut self, parameters: &[(String, Tensor)], name: OptimiserName) -> Result<(u64, Vec<(String, Tensor)>)> {
+        if name == OptimiserName::Sgd {
+            return Ok((0, Vec::new()));
+        }
+        let steps = self.integer("the optimiser's steps", "<i4")? as u64;
+        let mut read = |which: &str| {
+            let moment = |(name, parameter): &(String, Tensor)| Ok((format!("{which}/{name}"), self.tensor(&format!("{which}/{name}"), parameter.dims())?));
+            parameters.iter().map(moment).collect::<Result<Vec<_>>>()
+        };
+        let (first, second) = (read("first")?, read("second")?);
+        if name != OptimiserName::Adam {
+            self.integer("the schedule's steps", "<i4")?;
+        }
+        Ok((steps, first.into_iter().zip(second).flat_map(|(first, second)| [first, second]).collect()))
+    }
+
+    fn end(&mut self) -> Result<()> {
+        match Array::next(&mut self.stream) {
+            Ok(None) => Ok(()),
+            _ => Err(self.wrong("behind the last", "the end of the file", "more")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn induction() -> Architecture {
+        Architecture {
+            layers: 2,
+            width: 64,
+            heads: 8,
+            hidden: None,
+            features: 48,
+            example_bias: true,
+            outputs: 5,
+            positions: Positions::Rope,
+            time: 1e4,
+            norms: true,
+            causal: true,
+        }
+    }
+
+    fn path() -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/published/induction.eqx")
+    }
+
+    fn refusal(path: &Path, architecture: &Architecture, optimiser: OptimiserName) -> String {
+        let message = read_eqx(path, architecture, optimiser).unwrap_err().to_string();
+        message.rsplit_once(".eqx: ").unwrap().1.replace("; is this the checkpoint of another config?", "")
+    }
+
+    #[test]
+    fn a_checkpoint_is_read() {
+        let checkpoint = read_eqx(&path(), &induction(), OptimiserName::Adam).unwrap();
+        assert_eq!((checkpoint.sequences, checkpoint.optimiser.0), (3200, 0));
+        assert_eq!(checkpoint.parameters.len(), 15);
+        let names: Vec<&str> = checkpoint.optimiser.1.iter().take(3).map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["first/example_embed/weight", "second/example_embed/weight", "first/example_embed/bias"]);
+    }
+
+    #[test]
+    fn another_model_is_refused_by_entry() {
+        let with = |change: fn(&mut Architecture)| {
+            let mut architecture = induction();
+            change(&mut architecture);
+            refusal(&path(), &architecture, OptimiserName::Adam)
+        };
+        assert_eq!(with(|a| a.width = 32), "entry 2, the model's width: expected 32, found 64");
+        assert_eq!(with(|a| a.features = 40), "entry 3, example_embed/weight: expected <f4 of shape [64, 40], found <f4 of shape [64, 48]");
+        assert_eq!(with(|a| a.heads = 4), "entry 12, the number of heads: expected 4, found 8");
+        assert_eq!(with(|a| a.layers = 1), "entry 24, the transformer's inference flag: expected |b1 of shape [], found <i8 of shape []");
+        let sgd = refusal(&path(), &induction(), OptimiserName::Sgd);
+        assert_eq!(sgd, "entry 41, the evaluation's random key: expected <u4 of shape [2], found <i4 of shape []");
+    }
+
+    #[test]
+    fn a_torn_stream_is_refused() {
+        let bytes = std::fs::read(path()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let torn = folder.path().join("torn.eqx");
+        let write = |bytes: &[u8]| std::fs::write(&torn, bytes).unwrap();
+        write(&bytes[..2000]);
+        let message = refusal(&torn, &induction(), OptimiserName::Adam);
+        assert_eq!(message, "entry 3, example_embed/weight: expected <f4 of shape [64, 48], found an entry cut short");
+        write(&[&bytes[..], &bytes[..200]].concat());
+        assert_eq!(refusal(&torn, &induction(), OptimiserName::Adam), "entry 75, behind the last: expected the end of the file, found more");
+        write(b"garbage, not a checkpoint");
+        assert!(refusal(&torn, &induction(), OptimiserName::Adam).ends_with("found not a NumPy array"));
+    }
+}

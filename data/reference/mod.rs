@@ -1,0 +1,8 @@
+//! The published code's own files: `config.json`, and checkpoints in equinox's format. (Its evaluation files are HDF5, read as ours are.)
+
+mod config;
+mod eqx;
+mod npy;
+
+pub use config::read_config;
+pub use eqx::{PublishedCheckpoint, read_eqx};
