@@ -1,1 +1,3 @@
 //! Sentences: the program optogen and the experiment files of the papers
+
+pub mod picture;
