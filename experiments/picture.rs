@@ -59,15 +59,19 @@ pub fn losses(folder: &Path, title: &str, curves: &[Curve]) -> Result<()> {
     let (width, height) = (SIZE.0 * FINER, SIZE.1 * FINER);
     write(&folder.join("losses.svg"), |path| {
         let mut text = String::new();
-        draw(&SVGBackend::with_string(&mut text, (width, height)).into_drawing_area(), title, curves)?;
-        let shown = text.replacen(&format!(r#"width="{width}" height="{height}""#), &format!(r#"width="{}" height="{}""#, SIZE.0, SIZE.1), 1);
+        let backend = SVGBackend::with_string(&mut text, (width, height));
+        draw(Canvas { area: backend.into_drawing_area(), text_above: 0.08 }, title, curves)?;
+        let shown =
+            text.replacen(&format!(r#"width="{width}" height="{height}""#), &format!(r#"width="{}" height="{}""#, SIZE.0, SIZE.1), 1);
         std::fs::write(path, shown)
     })?;
     write(&folder.join("losses.png"), |path| {
         let mut fine = vec![0; (3 * width * height) as usize];
-        draw(&BitMapBackend::with_buffer(&mut fine, (width, height)).into_drawing_area(), title, curves)?;
+        let backend = BitMapBackend::with_buffer(&mut fine, (width, height));
+        draw(Canvas { area: backend.into_drawing_area(), text_above: 0.2 }, title, curves)?;
         let area = BitMapBackend::new(path, SIZE).into_drawing_area();
-        area.draw(&BitMapElement::with_owned_buffer((0, 0), SIZE, averaged(&fine)).ok_or(IoError::other("no picture"))?).map_err(IoError::other)?;
+        area.draw(&BitMapElement::with_owned_buffer((0, 0), SIZE, averaged(&fine)).ok_or(IoError::other("no picture"))?)
+            .map_err(IoError::other)?;
         area.present().map_err(IoError::other)
     })
 }
@@ -105,22 +109,27 @@ fn averaged(fine: &[u8]) -> Vec<u8> {
 }
 
 /// A drawing area measured in the picture's own pixels.
-struct Canvas<'a, B: DrawingBackend>(&'a DrawingArea<B, Shift>);
+struct Canvas<B: DrawingBackend> {
+    area: DrawingArea<B, Shift>,
+    /// By how much of its size the format draws text above where it is asked to.
+    text_above: f64,
+}
 
-impl<B: DrawingBackend> Canvas<'_, B> {
+impl<B: DrawingBackend> Canvas<B> {
     fn line(&self, points: impl IntoIterator<Item = (f64, f64)>, colour: RGBColor, thickness: f64) -> std::io::Result<()> {
         let points: Vec<_> = points.into_iter().map(finer).collect();
         let style = ShapeStyle { color: colour.to_rgba(), filled: false, stroke_width: (thickness * f64::from(FINER)) as u32 };
-        self.0.draw(&PathElement::new(points, style)).map_err(|error| IoError::other(error.to_string()))
+        self.area.draw(&PathElement::new(points, style)).map_err(|error| IoError::other(error.to_string()))
     }
 
     fn text(&self, text: &str, at: (f64, f64), size: f64, colour: RGBColor, anchor: (HPos, VPos)) -> std::io::Result<()> {
+        let sunk = if matches!(anchor.1, VPos::Center) { self.text_above * size } else { 0.0 };
         let style = font(size).color(&colour).pos(Pos::new(anchor.0, anchor.1));
-        self.0.draw(&Text::new(text.to_owned(), finer(at), style)).map_err(|error| IoError::other(error.to_string()))
+        self.area.draw(&Text::new(text.to_owned(), finer((at.0, at.1 + sunk)), style)).map_err(|error| IoError::other(error.to_string()))
     }
 
     fn width(&self, text: &str) -> std::io::Result<f64> {
-        let size = self.0.estimate_text_size(text, &font(WORDS).into_text_style(self.0));
+        let size = self.area.estimate_text_size(text, &font(WORDS).into_text_style(&self.area));
         Ok(f64::from(size.map_err(|error| IoError::other(error.to_string()))?.0) / f64::from(FINER))
     }
 }
@@ -134,9 +143,8 @@ fn finer((x, y): (f64, f64)) -> (i32, i32) {
     ((x * f64::from(FINER)).round() as i32, (y * f64::from(FINER)).round() as i32)
 }
 
-fn draw<B: DrawingBackend>(area: &DrawingArea<B, Shift>, title: &str, curves: &[Curve]) -> std::io::Result<()> {
-    area.fill(&WHITE).map_err(|error| IoError::other(error.to_string()))?;
-    let canvas = Canvas(area);
+fn draw<B: DrawingBackend>(canvas: Canvas<B>, title: &str, curves: &[Curve]) -> std::io::Result<()> {
+    canvas.area.fill(&WHITE).map_err(|error| IoError::other(error.to_string()))?;
     let curves: Vec<(&str, Vec<(f64, f64)>)> = curves
         .iter()
         .map(|curve| (curve.name.as_str(), curve.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect()))
@@ -166,13 +174,13 @@ fn draw<B: DrawingBackend>(area: &DrawingArea<B, Shift>, title: &str, curves: &[
     canvas.text(title, (left, 40.0), TITLE, INK, (HPos::Left, VPos::Top))?;
     canvas.text("loss, nats", (left, 94.0), WORDS, QUIET, (HPos::Left, VPos::Top))?;
     canvas.text("sequences seen", (right, bottom + 56.0), WORDS, QUIET, (HPos::Right, VPos::Top))?;
-    let step = step(highest);
+    let step = step(highest, 3.0);
     let decimals = (-step.log10().floor()).max(0.0) as usize;
     for loss in (0..).map(|number| f64::from(number) * step).take_while(|&loss| y(loss) >= top) {
         canvas.line([(left, y(loss)), (right, y(loss))], if loss == 0.0 { QUIET } else { FAINT }, 1.5)?;
         canvas.text(&format!("{loss:.decimals$}"), (left - 16.0, y(loss)), WORDS, QUIET, (HPos::Right, VPos::Center))?;
     }
-    let step = self::step(most);
+    let step = self::step(most, 4.0);
     for sequences in (0..).map(|number| f64::from(number) * step).take_while(|&sequences| sequences <= most) {
         canvas.line([(x(sequences), bottom), (x(sequences), bottom + 9.0)], QUIET, 1.5)?;
         canvas.text(&count(sequences), (x(sequences), bottom + 18.0), WORDS, QUIET, (HPos::Center, VPos::Top))?;
@@ -193,7 +201,7 @@ fn draw<B: DrawingBackend>(area: &DrawingArea<B, Shift>, title: &str, curves: &[
         canvas.line([(right + 8.0, end), (right + 34.0, height)], name.colour, 1.5)?;
         canvas.text(&name.text, (right + 42.0, height), WORDS, name.colour, (HPos::Left, VPos::Center))?;
     }
-    area.present().map_err(|error| IoError::other(error.to_string()))
+    canvas.area.present().map_err(|error| IoError::other(error.to_string()))
 }
 
 /// What stands at the end of a line.
@@ -225,10 +233,10 @@ fn apart(wanted: &[f64], (top, bottom): (f64, f64)) -> Vec<f64> {
     groups.iter().flat_map(|&(start, count)| (0..count).map(move |number| start + number as f64 * distance)).collect()
 }
 
-/// 1, 2 or 5 times a power of ten, such that four to nine of them reach `to`.
-fn step(to: f64) -> f64 {
-    let power = 10_f64.powf((to / 4.0).log10().floor());
-    [5.0, 2.0].into_iter().map(|times| times * power).find(|&step| to / step >= 4.0).unwrap_or(power)
+/// The largest of 1, 2 and 5 times a power of ten of which at least so many fit below `to`.
+fn step(to: f64, at_least: f64) -> f64 {
+    let power = 10_f64.powf((to / at_least).log10().floor());
+    [5.0, 2.0].into_iter().map(|times| times * power).find(|&step| to / step >= at_least).unwrap_or(power)
 }
 
 /// 200000 as 200k.
@@ -260,7 +268,9 @@ mod tests {
         assert_eq!(png[16..24], [0, 0, 6, 64, 0, 0, 3, 232], "1600 by 1000");
         let svg = std::fs::read_to_string(folder.path().join("losses.svg")).unwrap();
         assert!(svg.starts_with(r#"<svg width="1600" height="1000" viewBox="0 0 4800 3000""#), "{}", &svg[..100]);
-        for text in ["induction-base", "0.020  fsl_train", "0.020  fsl_&lt;held out&gt;", "0.693  ln 2", "sequences seen", "loss, nats", "200k"] {
+        for text in
+            ["induction-base", "0.020  fsl_train", "0.020  fsl_&lt;held out&gt;", "0.693  ln 2", "sequences seen", "loss, nats", "200k"]
+        {
             assert!(svg.contains(&format!("\n{text}\n")), "{text}");
         }
         let mut files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -292,7 +302,7 @@ mod tests {
 
     #[test]
     fn axes_are_counted_in_round_numbers() {
-        assert_eq!([600e3, 1e6, 3e4, 100.0].map(step), [1e5, 2e5, 5e3, 20.0]);
+        assert_eq!([600e3, 1e6, 3e4, 100.0].map(|to| step(to, 4.0)), [1e5, 2e5, 5e3, 20.0]);
         assert_eq!([0.0, 500.0, 1500.0, 2e5, 1.2e6].map(count), ["0", "500", "1.5k", "200k", "1.2M"]);
     }
 }
