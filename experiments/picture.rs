@@ -279,6 +279,20 @@ mod tests {
     }
 
     #[test]
+    fn a_pixel_is_the_mean_of_nine() {
+        let mut fine = vec![255; (3 * SIZE.0 * FINER * SIZE.1 * FINER) as usize];
+        let row = (3 * SIZE.0 * FINER) as usize;
+        // Green of the last three pixels of the last row.
+        let last = fine.len() - 9;
+        [1, 4, 7].into_iter().for_each(|green| fine[last + green] = 0);
+        let pixels = averaged(&fine);
+        assert_eq!(pixels.len(), (3 * SIZE.0 * SIZE.1) as usize);
+        assert_eq!(pixels[pixels.len() - 6..], [255, 255, 255, 255, 170, 255]);
+        fine[row - 1] = 0;
+        assert_eq!(averaged(&fine)[3 * SIZE.0 as usize - 1], (8 * 255 / 9) as u8, "blue at the end of the first row");
+    }
+
+    #[test]
     fn no_curve_and_a_single_point_are_drawn_too() {
         let folder = tempfile::tempdir().unwrap();
         losses(folder.path(), "nothing", &[]).unwrap();
