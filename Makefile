@@ -1,0 +1,46 @@
+# `make` alone says what there is.
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+VENV   := .venv
+
+# rustup may have been installed a moment ago, in this very shell.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+.NOTPARALLEL:
+.PHONY: help setup build demo test lint bench
+
+help:  ## says this
+	@echo "optogen: how in-context learning forms and fades while small transformers train"
+	@echo
+	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@echo
+	@echo "Then: $(TARGET)/release/optogen --help"
+
+setup:  ## installs what is missing to build: a C compiler, pkg-config, HDF5 (Debian and its kin; elsewhere it says what to install)
+	@scripts/setup.sh
+
+build: setup  ## builds the program optogen, in target/release
+	cargo build --release
+
+demo: build  ## trains a transformer until an induction head forms, and shows the losses; goes on where it was stopped
+	$(TARGET)/release/optogen run experiments/induction/base.toml --out runs/demo --resume
+
+test: setup-tests lint $(VENV)/installed  ## runs every test, and lint; makes .venv for the tests that read logs with Python
+	OPTOGEN_PYTHON=$(CURDIR)/$(VENV)/bin/python cargo test --release --workspace
+
+lint:  ## formatting and clippy, warnings are errors
+	cargo fmt --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
+
+bench:  ## times a step of training
+	cargo bench -p optogen-tests
+
+.PHONY: setup-tests
+setup-tests:
+	@scripts/setup.sh --tests
+
+$(VENV)/installed: tests/python/requirements.txt
+	rm -rf $(VENV)
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
