@@ -15,7 +15,12 @@ use std::path::Path;
 ///
 /// # Errors
 /// An evaluator's sequences cannot be drawn or read, or do not fit the model.
-pub fn evaluators(experiment: &Experiment, architecture: &Architecture, bank: Option<&ClassBank>, device: &Device) -> Result<Vec<Evaluator>> {
+pub fn evaluators(
+    experiment: &Experiment,
+    architecture: &Architecture,
+    bank: Option<&ClassBank>,
+    device: &Device,
+) -> Result<Vec<Evaluator>> {
     let one = |spec: &EvaluatorSpec| match (&spec.file, bank) {
         (Some(file), _) => read_evaluator(spec, file, architecture, device),
         (None, Some(bank)) => drawn_evaluator(experiment, spec, bank),

@@ -2,11 +2,11 @@
 
 use crate::picture::{Curve, losses};
 use crate::table::{Row, final_metrics};
+use arrow::array::{Array, Float64Array, Int64Array, RecordBatch, StringArray};
 use optogen::components::Status;
 use optogen::log::read_table;
 use optogen::metrics::Metrics;
 use optogen::{Error, Result};
-use arrow::array::{Array, Float64Array, Int64Array, RecordBatch, StringArray};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -89,9 +89,9 @@ impl Curves {
     }
 
     fn last<'a>(&'a self, run: &'a str) -> impl Iterator<Item = Row> + 'a {
-        self.evaluators.iter().filter_map(move |(name, points)| {
-            Some(Row { run: run.into(), evaluator: name.clone(), metrics: points.last()?.1 })
-        })
+        self.evaluators
+            .iter()
+            .filter_map(move |(name, points)| Some(Row { run: run.into(), evaluator: name.clone(), metrics: points.last()?.1 }))
     }
 }
 

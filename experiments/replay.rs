@@ -44,7 +44,9 @@ fn runs_in(folder: &Path) -> Result<Vec<PathBuf>> {
     }
     let runs: Vec<PathBuf> = durable::entries(folder)?.into_iter().filter(is_run).collect();
     match runs.is_empty() {
-        true => Err(Error::Invalid(format!("{}: neither a run folder nor a folder that holds some (run=ID/experiment.toml)", folder.display()))),
+        true => {
+            Err(Error::Invalid(format!("{}: neither a run folder nor a folder that holds some (run=ID/experiment.toml)", folder.display())))
+        }
         false => Ok(runs),
     }
 }

@@ -40,10 +40,17 @@ pub fn tokens(bank: &ClassBank, members: &[Sequences], range: Range<usize>, nois
     }
     // Members are as long as the longest: row 0 fills up, and nobody points there.
     let longest = distinct.iter().map(Vec::len).max().unwrap_or(0);
-    let rows: Vec<u32> = distinct.into_iter().flat_map(|mut rows| { rows.resize(longest, 0); rows }).collect();
+    let rows: Vec<u32> = distinct
+        .into_iter()
+        .flat_map(|mut rows| {
+            rows.resize(longest, 0);
+            rows
+        })
+        .collect();
     let mut features = bank.gather(&Tensor::from_vec(rows, count * longest, device)?)?.reshape((count, longest, bank.features))?;
     if !noises.is_empty() {
-        let noise: Vec<f32> = noises.iter().flat_map(|noise| noise[items.start * bank.features..items.end * bank.features].iter().copied()).collect();
+        let noise: Vec<f32> =
+            noises.iter().flat_map(|noise| noise[items.start * bank.features..items.end * bank.features].iter().copied()).collect();
         features = (features + Tensor::from_vec(noise, (count, longest, bank.features), device)?)?;
     }
     let labels: Vec<u32> = members.iter().flat_map(|sequences| sequences.labels[items.clone()].iter().copied()).collect();

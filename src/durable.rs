@@ -124,7 +124,10 @@ mod tests {
             let path = home.path().join("table");
             fs::write(&path, "garbage").unwrap();
             let sentence = set_aside(&path, home.path(), &Error::damaged(&path, "not a table")).unwrap();
-            assert!(sentence.ends_with(&format!("table: not a table; it was set aside as {}", home.path().join(format!("damaged/table.{number}")).display())));
+            assert!(sentence.ends_with(&format!(
+                "table: not a table; it was set aside as {}",
+                home.path().join(format!("damaged/table.{number}")).display()
+            )));
         }
     }
 }

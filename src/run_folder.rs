@@ -80,7 +80,9 @@ mod tests {
         let first = RunFolder::open(out.path(), "a", false).unwrap();
         let error = RunFolder::open(out.path(), "a", true).unwrap_err();
         assert!(matches!(error, Error::InUse(_)));
-        assert!(error.to_string().ends_with("run=a: in use by another process (it holds the lock); stop that one, or choose another --out"));
+        assert!(
+            error.to_string().ends_with("run=a: in use by another process (it holds the lock); stop that one, or choose another --out")
+        );
         RunFolder::open(out.path(), "b", false).unwrap();
         drop(first);
         RunFolder::open(out.path(), "a", true).unwrap();

@@ -25,11 +25,7 @@ impl Plugin for CheckpointPlugin {
 
 type Kept<'a> = (Entity, &'a Model, &'a MemberOf, &'a RunFolder, &'a mut RunLog, &'a mut Status, &'a mut Clock);
 
-fn checkpoint(
-    mut models: Query<Kept>,
-    cohorts: Query<(&Members, &Progress, &Transformer, &Optimiser)>,
-    stop: Res<StopRequest>,
-) {
+fn checkpoint(mut models: Query<Kept>, cohorts: Query<(&Members, &Progress, &Transformer, &Optimiser)>, stop: Res<StopRequest>) {
     models.par_iter_mut().batching_strategy(SINGLY).for_each(|(entity, model, cohort, folder, mut log, mut status, mut clock)| {
         let Ok((members, progress, transformer, optimiser)) = cohorts.get(cohort.0) else { return };
         let due = model.checkpoints.due(progress.sequences);
@@ -49,7 +45,11 @@ fn checkpoint(
             };
             // The rows up to here are on the disk before the checkpoint is: a resumed run misses none.
             log.sync()?;
-            if due { checkpoint.write(&folder_at(&folder.checkpoints(), progress.sequences)) } else { keep_recovery_point(folder, &checkpoint) }
+            if due {
+                checkpoint.write(&folder_at(&folder.checkpoints(), progress.sequences))
+            } else {
+                keep_recovery_point(folder, &checkpoint)
+            }
         };
         let kept = keep();
         clock.kept();

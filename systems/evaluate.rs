@@ -5,9 +5,7 @@ use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use optogen::bank::ClassBank;
 use optogen::batch::tokens;
-use optogen::components::{
-    Evaluation, Evaluator, EvaluatorOf, EvaluatorSequences, MemberOf, Members, Model, Progress, Status, StreamOf,
-};
+use optogen::components::{Evaluation, Evaluator, EvaluatorOf, EvaluatorSequences, MemberOf, Members, Model, Progress, Status, StreamOf};
 use optogen::gate::Gate;
 use optogen::metrics::Metrics;
 use optogen::transformer::Transformer;

@@ -38,7 +38,8 @@ struct Display {
 
 impl Display {
     fn new() -> Self {
-        let style = ProgressStyle::with_template("{bar:32.cyan/blue} {percent:>3}%  {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style =
+            ProgressStyle::with_template("{bar:32.cyan/blue} {percent:>3}%  {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
         let draw = || ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr()).with_style(style.progress_chars("━╸─"));
         Self { bar: std::io::stderr().is_terminal().then(draw), last: None, began: None }
     }

@@ -1,8 +1,8 @@
 //! What belongs to a model's run beside its network: its clock, who may stop it, and what its row in the run table says.
 
 use bevy_ecs::prelude::*;
-use optogen::components::Status;
 use optogen::Result;
+use optogen::components::Status;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime};

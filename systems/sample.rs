@@ -41,9 +41,9 @@ fn sample(mut cohorts: Query<Cohort, With<Active>>, models: Query<&FedBy>, strea
             }
             let Some(bank) = bank else { return Ok(()) };
             let device = transformer.parameters().device();
-            let parts = (0..progress.batch).step_by(progress.micro_batch).map(|first| {
-                tokens(bank, &batch.drawn, first..first + progress.micro_batch, &noises, device)
-            });
+            let parts = (0..progress.batch)
+                .step_by(progress.micro_batch)
+                .map(|first| tokens(bank, &batch.drawn, first..first + progress.micro_batch, &noises, device));
             batch.parts = parts.collect::<Result<_>>()?;
             Ok(())
         });

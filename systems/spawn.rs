@@ -93,7 +93,13 @@ pub fn spawn_model(
 }
 
 /// Spawns a model that is not trained, only evaluated whenever it is shown a state of itself by `place`.
-pub fn spawn_measured(world: &mut World, bank: Option<Entity>, run_id: String, experiment: Experiment, evaluators: Vec<Evaluator>) -> Entity {
+pub fn spawn_measured(
+    world: &mut World,
+    bank: Option<Entity>,
+    run_id: String,
+    experiment: Experiment,
+    evaluators: Vec<Evaluator>,
+) -> Entity {
     let always = Schedule::always();
     let model = world.spawn((Model { run_id, experiment, evaluations: always.clone(), checkpoints: always }, Status::Running)).id();
     for evaluator in evaluators {

@@ -17,18 +17,19 @@ impl Plugin for UpdatePlugin {
     }
 }
 
-type Cohort<'a> =
-    (&'a Transformer, &'a Gradients, &'a mut Optimiser, &'a mut StepNumbers, &'a mut Progress, &'a mut Trouble);
+type Cohort<'a> = (&'a Transformer, &'a Gradients, &'a mut Optimiser, &'a mut StepNumbers, &'a mut Progress, &'a mut Trouble);
 
 fn update(mut cohorts: Query<Cohort, With<Active>>) {
-    cohorts.par_iter_mut().batching_strategy(SINGLY).for_each(|(transformer, gradients, mut optimiser, mut numbers, mut progress, mut trouble)| {
-        trouble.guard(|| {
-            numbers.learning_rate = optimiser.rates();
-            optimiser.descend(transformer.parameters(), gradients, &numbers.grad_norm)?;
-            progress.sequences += progress.batch as u64;
-            Ok(())
-        });
-    });
+    cohorts.par_iter_mut().batching_strategy(SINGLY).for_each(
+        |(transformer, gradients, mut optimiser, mut numbers, mut progress, mut trouble)| {
+            trouble.guard(|| {
+                numbers.learning_rate = optimiser.rates();
+                optimiser.descend(transformer.parameters(), gradients, &numbers.grad_norm)?;
+                progress.sequences += progress.batch as u64;
+                Ok(())
+            });
+        },
+    );
 }
 
 fn stop_diverged(cohorts: Query<(&Members, &StepNumbers), With<Active>>, mut models: Query<&mut Status>) {

@@ -12,15 +12,76 @@ use std::path::{Path, PathBuf};
 
 /// Options that are carried over, and those that change no number.
 const KNOWN: [&str; 71] = [
-    "config_from_file", "suppress_output", "base_folder", "use_wandb", "raw_name", "run", "disable_jit", "depth", "not_causal",
-    "init_rescale", "pos_embedding_type", "sin_time", "d_model", "num_heads", "mlp_ratio", "model_output_classes", "no_norm", "init_seed",
-    "train_seed", "train_iters", "train_bs", "train_microbs", "lr", "optimizer", "weight_decay", "load_from_ckpt", "load_from_ckpt_cfg",
-    "no_load_seeds", "no_load_opt_state", "ckpt_every", "ckpt_sched", "ckpt_sched_file", "train_context_len", "warmup_steps", "decay_steps",
-    "mixing_coeffs", "pt_burstiness", "pt_distract", "pt_no_support", "pt_unique_rest", "eval_seed", "eval_iters", "eval_bs", "eval_every",
-    "eval_sched", "eval_sched_file", "save_eval_data", "load_eval_data", "pe_names", "pe_classes", "pe_exemplars", "pe_burstiness",
-    "pe_noise_scale", "pe_distract", "pe_no_support", "pe_unique_rest", "pe_fs_relabel_scheme", "pe_context_len",
-    "pe_assign_query_label_random", "data_type", "data_file", "data_path_in_file", "class_split", "exemplar_split", "fs_relabel",
-    "fs_relabel_split", "fs_relabel_split_seed", "noise_scale_train", "zipf_alpha", "match_query_and_distractors",
+    "config_from_file",
+    "suppress_output",
+    "base_folder",
+    "use_wandb",
+    "raw_name",
+    "run",
+    "disable_jit",
+    "depth",
+    "not_causal",
+    "init_rescale",
+    "pos_embedding_type",
+    "sin_time",
+    "d_model",
+    "num_heads",
+    "mlp_ratio",
+    "model_output_classes",
+    "no_norm",
+    "init_seed",
+    "train_seed",
+    "train_iters",
+    "train_bs",
+    "train_microbs",
+    "lr",
+    "optimizer",
+    "weight_decay",
+    "load_from_ckpt",
+    "load_from_ckpt_cfg",
+    "no_load_seeds",
+    "no_load_opt_state",
+    "ckpt_every",
+    "ckpt_sched",
+    "ckpt_sched_file",
+    "train_context_len",
+    "warmup_steps",
+    "decay_steps",
+    "mixing_coeffs",
+    "pt_burstiness",
+    "pt_distract",
+    "pt_no_support",
+    "pt_unique_rest",
+    "eval_seed",
+    "eval_iters",
+    "eval_bs",
+    "eval_every",
+    "eval_sched",
+    "eval_sched_file",
+    "save_eval_data",
+    "load_eval_data",
+    "pe_names",
+    "pe_classes",
+    "pe_exemplars",
+    "pe_burstiness",
+    "pe_noise_scale",
+    "pe_distract",
+    "pe_no_support",
+    "pe_unique_rest",
+    "pe_fs_relabel_scheme",
+    "pe_context_len",
+    "pe_assign_query_label_random",
+    "data_type",
+    "data_file",
+    "data_path_in_file",
+    "class_split",
+    "exemplar_split",
+    "fs_relabel",
+    "fs_relabel_split",
+    "fs_relabel_split_seed",
+    "noise_scale_train",
+    "zipf_alpha",
+    "match_query_and_distractors",
     "assign_query_label_random",
 ];
 
@@ -211,7 +272,8 @@ impl Default for Config {
 pub fn read_config(path: &Path) -> Result<Experiment> {
     let text = fs::read_to_string(path).map_err(Error::file(path))?;
     let wrong = |message: String| Error::damaged(path, message);
-    let options: Map<String, Value> = serde_json::from_str(&text).map_err(|error| wrong(format!("not a config of the published code: {error}")))?;
+    let options: Map<String, Value> =
+        serde_json::from_str(&text).map_err(|error| wrong(format!("not a config of the published code: {error}")))?;
     for (name, value) in &options {
         let intervention = INTERVENTIONS.iter().find(|(option, _)| option == name);
         match intervention {
@@ -470,7 +532,8 @@ mod tests {
         assert_eq!((e.name.as_str(), e.model.causal, e.model.init_rescale, e.model.norms), ("my-run", false, 0.5, false));
         assert_eq!(e.train.optimiser, OptimiserSpec { name: OptimiserName::Cosine, rate: 0.01, warmup: Some(10), decay: Some(90) });
         assert_eq!((e.train.weight_decay, e.train.batch, e.train.micro_batch), (0.1, 32, Some(8)));
-        let sampler = |weight, burstiness, distractor, support, unique| MixtureSpec { context: 4, burstiness, weight, distractor, support, unique };
+        let sampler =
+            |weight, burstiness, distractor, support, unique| MixtureSpec { context: 4, burstiness, weight, distractor, support, unique };
         assert_eq!(e.data.mixture, [sampler(0.9, 2, false, false, false), sampler(0.1, 0, true, true, true)]);
         assert_eq!((e.evaluation.every, e.evaluation.sequences, e.evaluation.write, e.checkpoint.every), (Some(100), 77, true, Some(50)));
         let evaluator = EvaluatorSpec {

@@ -149,7 +149,9 @@ impl Entries<'_> {
         }
         let steps = self.integer("the optimiser's steps", "<i4")? as u64;
         let mut read = |which: &str| {
-            let moment = |(name, parameter): &(String, Tensor)| Ok((format!("{which}/{name}"), self.tensor(&format!("{which}/{name}"), parameter.dims())?));
+            let moment = |(name, parameter): &(String, Tensor)| {
+                Ok((format!("{which}/{name}"), self.tensor(&format!("{which}/{name}"), parameter.dims())?))
+            };
             parameters.iter().map(moment).collect::<Result<Vec<_>>>()
         };
         let (first, second) = (read("first")?, read("second")?);
@@ -230,7 +232,10 @@ mod tests {
         let message = refusal(&torn, &induction(), OptimiserName::Adam);
         assert_eq!(message, "entry 3, example_embed/weight: expected <f4 of shape [64, 48], found an entry cut short");
         write(&[&bytes[..], &bytes[..200]].concat());
-        assert_eq!(refusal(&torn, &induction(), OptimiserName::Adam), "entry 75, behind the last: expected the end of the file, found more");
+        assert_eq!(
+            refusal(&torn, &induction(), OptimiserName::Adam),
+            "entry 75, behind the last: expected the end of the file, found more"
+        );
         write(b"garbage, not a checkpoint");
         assert!(refusal(&torn, &induction(), OptimiserName::Adam).ends_with("found not a NumPy array"));
     }

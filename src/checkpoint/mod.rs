@@ -109,12 +109,15 @@ impl Checkpoint {
             let bytes = fs::read(&path).map_err(Error::file(&path))?;
             match manifest.files.get(name) {
                 Some(mark) if mark.bytes == bytes.len() as u64 && mark.sha256 == hexadecimal(&bytes) => Ok(bytes),
-                Some(mark) => Err(Error::damaged(&path, format!("not the {} bytes of SHA-256 {} that its manifest names", mark.bytes, mark.sha256))),
+                Some(mark) => {
+                    Err(Error::damaged(&path, format!("not the {} bytes of SHA-256 {} that its manifest names", mark.bytes, mark.sha256)))
+                }
                 None => Err(Error::damaged(&folder.join(MANIFEST), format!("does not name {name}"))),
             }
         };
         let tensors = |name: &str| deserialised(&get(name)?).map_err(|error| Error::damaged(&folder.join(name), error.to_string()));
-        let experiment = String::from_utf8(get(EXPERIMENT)?).map_err(|error| Error::damaged(&folder.join(EXPERIMENT), error.to_string()))?;
+        let experiment =
+            String::from_utf8(get(EXPERIMENT)?).map_err(|error| Error::damaged(&folder.join(EXPERIMENT), error.to_string()))?;
         Ok(Self {
             run_id: manifest.run_id.clone(),
             sequences: manifest.sequences,
@@ -152,11 +155,15 @@ fn deserialised(bytes: &[u8]) -> Result<Vec<(String, Tensor)>> {
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(refused)?;
     let order = metadata.metadata().as_ref().and_then(|all| all.get("order")).cloned().unwrap_or_default();
     let tensors = SafeTensors::deserialize(bytes).map_err(refused)?;
-    order.lines().map(|name| {
-        let view = tensors.tensor(name).map_err(refused)?;
-        let numbers = view.data().chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect::<Vec<_>>();
-        Ok((name.to_owned(), Tensor::from_vec(numbers, view.shape(), &Device::Cpu)?))
-    }).collect()
+    order
+        .lines()
+        .map(|name| {
+            let view = tensors.tensor(name).map_err(refused)?;
+            let numbers =
+                view.data().chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect::<Vec<_>>();
+            Ok((name.to_owned(), Tensor::from_vec(numbers, view.shape(), &Device::Cpu)?))
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -211,6 +218,9 @@ pub(crate) mod tests {
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(&path, bytes).unwrap();
         let message = Checkpoint::read(&folder).unwrap_err().to_string();
-        assert!(message.contains("at-000000000064/model.safetensors: not the ") && message.ends_with("that its manifest names"), "{message}");
+        assert!(
+            message.contains("at-000000000064/model.safetensors: not the ") && message.ends_with("that its manifest names"),
+            "{message}"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! What follows from the keys of an experiment file: totals, ranges, and values that may be left out there.
 
-use std::path::PathBuf;
 use super::{EvaluatorSpec, Experiment, MixtureSpec, OptimiserName, OptimiserSpec, Split, SplitName, TrainSpec};
+use std::path::PathBuf;
 
 impl Split {
     /// Train, validation and test together.

@@ -2,9 +2,9 @@
 
 use super::schema::version;
 use super::table::{read_table, write_parquet};
+use crate::Result;
 use crate::experiment::{Experiment, FlatValue};
 use crate::run_folder::RunFolder;
-use crate::Result;
 use arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Field, Schema};
 use std::path::Path;

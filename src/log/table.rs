@@ -213,7 +213,11 @@ mod tests {
 
     fn columns(from: i64, count: i64) -> Vec<ArrayRef> {
         let seconds: Vec<f64> = (from..from + count).map(|row| row as f64 / 2.0).collect();
-        vec![repeated("a", count as usize), Arc::new(Int64Array::from_iter_values(from..from + count)), Arc::new(Float64Array::from(seconds))]
+        vec![
+            repeated("a", count as usize),
+            Arc::new(Int64Array::from_iter_values(from..from + count)),
+            Arc::new(Float64Array::from(seconds)),
+        ]
     }
 
     fn sequences(path: &Path) -> Vec<i64> {

@@ -40,7 +40,11 @@ fn check(inputs: &[Var], fused: impl Fn() -> Result<Tensor>, composed: impl Fn()
         for place in (0..numbers.len()).step_by(1 + numbers.len() / 40) {
             let moved = |by: f64| numbers.iter().enumerate().map(|(i, &x)| if i == place { x + by } else { x }).collect();
             let slope = (at(moved(1e-5)) - at(moved(-1e-5))) / 2e-5;
-            assert!((slope - gradient[place]).abs() < 1e-7 * slope.abs().max(1.0), "input {index}, {place}: {slope}, not {}", gradient[place]);
+            assert!(
+                (slope - gradient[place]).abs() < 1e-7 * slope.abs().max(1.0),
+                "input {index}, {place}: {slope}, not {}",
+                gradient[place]
+            );
         }
         at(numbers);
     }

@@ -19,7 +19,8 @@ pub fn initial_parameters(architecture: &Architecture, seeds: &SeedSpec, rescale
     let draw = |(name, shape): (String, Vec<usize>)| {
         let count = shape.iter().product();
         let mut random = stream(seeds.init, &format!("parameter {name}"), 0);
-        let mut all = |draw: &dyn Fn(&mut ChaCha8Rng) -> f64| -> Vec<f32> { (0..count).map(|_| (rescale * draw(&mut random)) as f32).collect() };
+        let mut all =
+            |draw: &dyn Fn(&mut ChaCha8Rng) -> f64| -> Vec<f32> { (0..count).map(|_| (rescale * draw(&mut random)) as f32).collect() };
         let numbers = match name.as_str() {
             "label_embed/weight" => all(&|random| 0.02 * cut_normal(random)),
             "example_embed/weight" if !architecture.example_bias => all(&|random| 0.02 * cut_normal(random)),
