@@ -3,7 +3,7 @@
 use crate::ops::{for_real, look};
 use crate::transformer::Parameters;
 use bevy_ecs::component::Component;
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor, WithDType};
 
 /// One gradient a parameter, in their order, each `[K, …]`.
 #[derive(Component, Default)]
@@ -88,10 +88,11 @@ fn squares(x: &Tensor) -> Result<Vec<f64>> {
         Ok(x.chunks_exact(x.len() / members).map(|own| {
             let mut partial = [0.0; 8];
             let lanes = own.chunks_exact(8);
-            let tail: f64 = lanes.remainder().iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+            let square = |x: T| WithDType::to_f64(x).powi(2);
+            let tail: f64 = lanes.remainder().iter().map(|&x| square(x)).sum();
             for x in lanes {
                 for lane in 0..8 {
-                    partial[lane] += f64::from(x[lane]) * f64::from(x[lane]);
+                    partial[lane] += square(x[lane]);
                 }
             }
             tail + partial.iter().sum::<f64>()

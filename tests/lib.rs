@@ -1,3 +1,4 @@
 //! Proof: what the end-to-end tests share.
 
+pub mod program;
 pub mod reference;

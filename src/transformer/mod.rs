@@ -182,7 +182,7 @@ fn sinusoids(architecture: &Architecture, parameters: &Parameters) -> crate::Res
     let width = architecture.width;
     let number = |i: usize, t: usize| {
         let angle = t as f64 / architecture.time.powf(2.0 * (i / 2) as f64 / width as f64);
-        if i % 2 == 0 { angle.sin() } else { angle.cos() }
+        if i.is_multiple_of(2) { angle.sin() } else { angle.cos() }
     };
     let numbers: Vec<f64> = (0..width).flat_map(|i| (0..LONGEST).map(move |t| number(i, t))).collect();
     let table = Tensor::from_vec(numbers, (1, width, LONGEST), &Device::Cpu)?.to_dtype(parameters.dtype())?;

@@ -1,0 +1,65 @@
+//! Being killed and resumed changes nothing.
+
+use optogen_tests::program::{BASE, Program, contents, final_weights, runs};
+use std::thread::sleep;
+use std::time::{Duration, SystemTime};
+
+const PROGRAM: Program = Program(env!("CARGO_BIN_EXE_optogen"));
+
+/// A run of some seconds that keeps recovery points all the time.
+fn arguments(out: &str) -> Vec<&str> {
+    let mut all = vec!["run", BASE, "--out", out, "--resume", "--quiet"];
+    for set in [
+        "train.sequences=120000",
+        "evaluation.every=3000",
+        "evaluation.sequences=100",
+        "checkpoint.every=40000",
+        "checkpoint.recovery_seconds=0.03",
+    ] {
+        all.extend(["--set", set]);
+    }
+    all
+}
+
+#[test]
+fn a_run_killed_at_ten_random_moments_ends_in_the_same_bytes() {
+    let home = tempfile::tempdir().unwrap();
+    let (whole, torn) = (home.path().join("whole"), home.path().join("torn"));
+    PROGRAM.succeed(&arguments(whole.to_str().unwrap()));
+    // Truly random moments: a failure's are in its message.
+    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos();
+    let mut moments = Vec::new();
+    while moments.len() < 10 {
+        let mut child = PROGRAM.start(&arguments(torn.to_str().unwrap()));
+        let moment = Duration::from_millis(40 + u64::from(now() / 1000 % 260));
+        sleep(moment);
+        assert!(child.try_wait().unwrap().is_none(), "it was done before the tenth kill; killed after {moments:?}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        moments.push(moment);
+    }
+    PROGRAM.succeed(&arguments(torn.to_str().unwrap()));
+    let (whole, torn) = (&runs(&whole)[0], &runs(&torn)[0]);
+    assert_eq!(final_weights(whole), final_weights(torn), "killed after {moments:?}");
+    for table in ["train", "eval", "eval_examples"] {
+        assert_eq!(contents(whole, table), contents(torn, table), "{table}; killed after {moments:?}");
+    }
+    assert!(!torn.join("journal").exists() && !torn.join("damaged").exists());
+}
+
+#[test]
+fn a_run_asked_to_stop_saves_and_exits_with_the_resumable_code() {
+    for signal in ["TERM", "USR1", "INT"] {
+        let home = tempfile::tempdir().unwrap();
+        let out = home.path().to_str().unwrap();
+        let mut child = PROGRAM.start(&arguments(out));
+        sleep(Duration::from_millis(400));
+        let sent = std::process::Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        assert_eq!(child.wait().unwrap().code(), Some(75), "{signal}");
+        let run = &runs(home.path())[0];
+        assert_eq!(optogen::log::read_run_status(&run.join("run.parquet")).unwrap().0, "interrupted");
+        PROGRAM.succeed(&arguments(out));
+        assert_eq!(optogen::log::read_run_status(&run.join("run.parquet")).unwrap().0, "finished");
+    }
+}

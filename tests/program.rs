@@ -1,0 +1,77 @@
+//! The program, as a user starts it.
+
+use arrow::util::display::array_value_to_string;
+use optogen::log::read_table;
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+/// The base experiment.
+pub const BASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../experiments/induction/base.toml");
+
+/// The program `optogen`.
+pub struct Program(pub &'static str);
+
+impl Program {
+    /// Runs it to the end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(self.0).args(arguments).output().expect("the program starts")
+    }
+
+    /// Starts it.
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        Command::new(self.0).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts")
+    }
+
+    /// Runs it, which must go well.
+    pub fn succeed(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// Runs it, which must be refused with this exit code; returns the message.
+    pub fn refused(&self, code: i32, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
+        message.trim_end().to_owned()
+    }
+}
+
+/// The run folders below a folder, in order.
+pub fn runs(out: &Path) -> Vec<PathBuf> {
+    let mut all: Vec<PathBuf> = std::fs::read_dir(out).expect("a folder of runs").map(|entry| entry.expect("an entry").path()).collect();
+    all.sort();
+    all
+}
+
+/// SHA-256 of the last checkpoint's weights.
+pub fn final_weights(run: &Path) -> String {
+    let last = optogen::checkpoint::list(&run.join("checkpoints")).expect("checkpoints").pop().expect("a checkpoint").1;
+    hexadecimal(&std::fs::read(last.join("model.safetensors")).expect("weights"))
+}
+
+/// SHA-256 of a table's rows, whatever the file's parts.
+pub fn contents(run: &Path, table: &str) -> String {
+    let mut text = String::new();
+    for batch in read_table(&run.join(format!("{table}.parquet"))).expect(table) {
+        for row in 0..batch.num_rows() {
+            for column in batch.columns() {
+                text += &array_value_to_string(column, row).expect("a value");
+                text.push('\t');
+            }
+            text.push('\n');
+        }
+    }
+    hexadecimal(text.as_bytes())
+}
+
+/// How many rows a table has.
+pub fn rows(run: &Path, table: &str) -> usize {
+    read_table(&run.join(format!("{table}.parquet"))).expect(table).iter().map(|batch| batch.num_rows()).sum()
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
