@@ -13,7 +13,7 @@ use optogen_data::{evaluation_names, read_evaluation};
 use optogen_systems::run::Clock;
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The name of the evaluation file in a run folder.
 const EVALUATION: &str = "evaluation.h5";
@@ -29,8 +29,8 @@ pub fn import(arguments: &ImportArguments) -> Result<u8> {
     }
     let features = features(&experiment, arguments.eval_data.as_deref())?;
     let architecture = Architecture::new(&experiment, features, experiment.data.bank.as_deref() == Some(Path::new("one_hot")));
-    let read = |path| Ok(read_eqx(path, &architecture, experiment.train.optimiser.name)?);
-    let published = arguments.checkpoints.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?;
+    let read = |path: &PathBuf| read_eqx(path, &architecture, experiment.train.optimiser.name);
+    let published = arguments.checkpoints.iter().map(read).collect::<Result<Vec<_>>>()?;
 
     let folder = RunFolder::open(&arguments.out, &experiment.run_id(), false)?;
     let file = folder.path().join("experiment.toml");

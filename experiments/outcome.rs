@@ -56,12 +56,15 @@ pub fn tell(outcomes: &[Outcome], out: &Path, quiet: bool) -> Result<u8> {
 
 /// The rows of a run's `eval.parquet`, by evaluator.
 struct Curves {
-    evaluators: Vec<(String, Vec<(f64, [f64; 8])>)>,
+    evaluators: Vec<(String, Vec<Point>)>,
 }
+
+/// Sequences seen, and the metrics.
+type Point = (f64, [f64; 8]);
 
 impl Curves {
     fn read(path: &Path) -> Result<Self> {
-        let mut evaluators: Vec<(String, Vec<(f64, [f64; 8])>)> = Vec::new();
+        let mut evaluators: Vec<(String, Vec<Point>)> = Vec::new();
         for batch in read_table(path)? {
             let (sequences, names) = (column::<Int64Array>(&batch, "sequences", path)?, column::<StringArray>(&batch, "evaluator", path)?);
             let metrics = Metrics::NAMES.map(|name| column::<Float64Array>(&batch, name, path));
@@ -81,7 +84,7 @@ impl Curves {
     }
 
     fn losses(&self) -> Vec<Curve> {
-        let curve = |(name, points): &(String, Vec<(f64, [f64; 8])>)| Curve {
+        let curve = |(name, points): &(String, Vec<Point>)| Curve {
             name: name.clone(),
             points: points.iter().map(|(sequences, metrics)| (*sequences, metrics[0])).collect(),
         };

@@ -68,16 +68,13 @@ fn leaves(architecture: &Architecture) -> Vec<Leaf> {
             all.extend([heads, Flag("causal"), Flag("use_rope"), Scalar("the time scale"), Scalar("the scale of the scores")]);
         }
         let followed_by_bias = named.peek().is_some_and(|(next, _)| next.ends_with("bias"));
-        let ends_layer = !name.contains("norm") && !(name.ends_with("weight") && followed_by_bias);
+        let ends_layer = !(name.contains("norm") || name.ends_with("weight") && followed_by_bias);
         let layer = name.rsplit_once('/').map_or("", |(layer, _)| layer).to_owned();
         all.push(Parameter(name, shape));
         match layer.as_str() {
             "unembed" if ends_layer => all.push(Flag("the inference flag")),
-            "label_embed" => {
-                if architecture.positions != Positions::Learned {
-                    all.push(Integer("the transformer's width", architecture.width));
-                }
-            }
+            "label_embed" if architecture.positions == Positions::Learned => {}
+            "label_embed" => all.push(Integer("the transformer's width", architecture.width)),
             "pos_embed" => {
                 all.extend(dropout());
                 all.push(Integer("the transformer's width", architecture.width));

@@ -2,12 +2,14 @@
 //!
 //! Times stand in `timing` and in the run's row alone, so that the other tables of two runs can be compared.
 
+mod parquet_file;
 mod run_row;
 mod schema;
 mod table;
 mod tables;
 
+pub use parquet_file::read_table;
 pub use run_row::{RunRow, read_run_status, write_run_row};
 pub use schema::{TABLES, schema};
-pub use table::{Table, read_table};
+pub use table::Table;
 pub use tables::RunLog;

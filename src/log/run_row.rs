@@ -1,7 +1,7 @@
 //! The run's own row: its whole experiment, where and with what it ran, and how it ended.
 
+use super::parquet_file::{read_table, write_parquet};
 use super::schema::version;
-use super::table::{read_table, write_parquet};
 use crate::Result;
 use crate::experiment::{Experiment, FlatValue};
 use crate::run_folder::RunFolder;

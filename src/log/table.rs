@@ -1,22 +1,18 @@
 //! A growing table: rows go to a journal, an Arrow IPC stream, and are sealed now and then into one Parquet file.
 //!
-//! A Parquet file is readable only as a whole, so it is replaced as a whole, and readers always find one. A journal that was cut off still gives
+//! Readers always find a whole Parquet file (see `parquet_file.rs`). A journal that was cut off still gives
 //! every complete batch. The journal says how many rows were sealed before its first, so that a crash between sealing and emptying it doubles nothing.
 
+use super::parquet_file::{append_parquet, read_table, write_parquet};
 use crate::run_folder::RunFolder;
 use crate::{Error, Result, durable};
 use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::file::properties::WriterProperties;
-use parquet::schema::types::ColumnPath;
 use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -93,10 +89,9 @@ impl Table {
     pub fn seal(&mut self) -> Result<()> {
         let start = Instant::now();
         self.stream.flush()?;
-        let mut rows = read_table(&self.sealed)?;
-        rows.extend(read_journal(&self.journal, self.sealed_rows)?);
-        write_parquet(&self.sealed, &self.schema, &rows)?;
-        self.sealed_rows = count(&rows);
+        let rows = read_journal(&self.journal, self.sealed_rows)?;
+        append_parquet(&self.sealed, &self.schema, &rows)?;
+        self.sealed_rows += count(&rows);
         self.stream = new_journal(&self.journal, &self.schema, self.sealed_rows)?;
         self.journal_rows = 0;
         (self.last_seal, self.seal_took) = (Instant::now(), start.elapsed());
@@ -106,6 +101,7 @@ impl Table {
     /// Seals all rows, for good.
     pub fn finish(mut self) -> Result<()> {
         self.seal()?;
+        write_parquet(&self.sealed, &self.schema, &read_table(&self.sealed)?)?;
         fs::remove_file(&self.journal).map_err(Error::file(&self.journal))?;
         if let Some(folder) = self.journal.parent() {
             // The last table takes the folder along; until then it is not empty.
@@ -113,17 +109,6 @@ impl Table {
         }
         Ok(())
     }
-}
-
-/// All rows of a Parquet file.
-///
-/// # Errors
-/// It is damaged, or not a table of ours.
-pub fn read_table(path: &Path) -> Result<Vec<RecordBatch>> {
-    let file = File::open(path).map_err(Error::file(path))?;
-    let damaged = |error: &dyn std::fmt::Display| Error::damaged(path, format!("not a readable Parquet file: {error}"));
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| builder.with_batch_size(1 << 16).build());
-    reader.map_err(|error| damaged(&error))?.collect::<Result<_, _>>().map_err(|error| damaged(&error))
 }
 
 fn journal_path(folder: &RunFolder, name: &str) -> PathBuf {
@@ -173,32 +158,6 @@ fn before(batch: &RecordBatch, from: u64) -> Result<RecordBatch> {
 
 fn count(batches: &[RecordBatch]) -> u64 {
     batches.iter().map(|batch| batch.num_rows() as u64).sum()
-}
-
-/// Writes a whole Parquet file: zstd, floats split into byte streams, strings as dictionaries, page checksums by the format's default.
-pub(super) fn write_parquet(path: &Path, schema: &SchemaRef, rows: &[RecordBatch]) -> Result<()> {
-    let mut properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?));
-    for field in schema.fields() {
-        let column = ColumnPath::from(field.name().as_str());
-        properties = match field.data_type() {
-            DataType::Float32 | DataType::Float64 => {
-                properties.set_column_dictionary_enabled(column.clone(), false).set_column_encoding(column, Encoding::BYTE_STREAM_SPLIT)
-            }
-            DataType::Int64 => {
-                properties.set_column_dictionary_enabled(column.clone(), false).set_column_encoding(column, Encoding::DELTA_BINARY_PACKED)
-            }
-            _ => properties,
-        };
-    }
-    durable::write_file(path, |file| {
-        let mut writer = ArrowWriter::try_new(file.by_ref(), schema.clone(), Some(properties.build()))?;
-        for batch in rows {
-            // Journals carry one more entry of metadata than the table.
-            writer.write(&RecordBatch::try_new(schema.clone(), batch.columns().to_vec())?)?;
-        }
-        writer.close()?;
-        Ok(())
-    })
 }
 
 /// A column of one string, over and over.

@@ -1,8 +1,8 @@
 """Reads the logs of runs as a user would, with polars, pandas, DuckDB and pyarrow, and holds them against each other.
 
-    python read_logs.py OUT
+    python read_logs.py OUT [growing]
 
-OUT holds a folder run=<id> for each run. Prints one line of JSON: for each table its rows, and, but for the tables with times in them, the SHA-256
+OUT holds a folder run=<id> for each run; `growing` says that they are written to, so who reads later may find more rows behind the same. Prints one line of JSON: for each table its rows, and, but for the tables with times in them, the SHA-256
 of its contents, which does not depend on how the rows lie in the files. Exits with 1 and a message where the four do not agree.
 """
 
@@ -31,19 +31,19 @@ COLUMNS = {
 WITH_TIMES = ["timing", "run"]
 
 
-def main(out):
+def main(out, growing=False):
     folders = sorted(glob.glob(os.path.join(glob.escape(out), "run=*")))
     expect(folders, f"{out}: no folder run=<id>")
     report = {}
     for table, columns in COLUMNS.items():
-        rows = read_alike(out, folders, table, columns)
+        rows = read_alike(out, folders, table, columns, growing)
         report[table] = {"rows": len(rows)}
         if table not in WITH_TIMES:
             report[table]["sha256"] = digest(columns, rows)
     print(json.dumps(report))
 
 
-def read_alike(out, folders, table, columns):
+def read_alike(out, folders, table, columns, growing):
     """The rows of a table of all runs, in their order, read in four ways."""
     pattern = os.path.join(glob.escape(out), "run=*", f"{table}.parquet")
     files = [os.path.join(folder, f"{table}.parquet") for folder in folders]
@@ -62,15 +62,15 @@ def read_alike(out, folders, table, columns):
         # Pandas has one empty value for both null and not a number.
         of_pandas = zip(*([None if pd.isna(value) else value for value in frame[name]] for name in frame.columns))
         nothing_twice = [tuple(None if is_nan(value) else value for value in row) for row in of_file]
-        expect_alike(file, "pandas", frame.columns.tolist(), list(of_pandas), columns, nothing_twice)
+        expect_alike(file, "pandas", frame.columns.tolist(), list(of_pandas), columns, nothing_twice, growing)
         rows += of_file
     # ... and all files at once with polars and DuckDB.
     frame = pl.scan_parquet(pattern).collect()
     frame = frame.select(without_run(frame.columns))
-    expect_alike(pattern, "polars", frame.columns, frame.rows(), columns, rows)
+    expect_alike(pattern, "polars", frame.columns, frame.rows(), columns, rows, growing)
     relation = duckdb.sql(f"select * from read_parquet({quoted(pattern)})")
     relation = relation.project(", ".join(f'"{name}"' for name in without_run(relation.columns)))
-    expect_alike(pattern, "DuckDB", relation.columns, relation.fetchall(), columns, rows)
+    expect_alike(pattern, "DuckDB", relation.columns, relation.fetchall(), columns, rows, growing)
     return rows
 
 
@@ -83,8 +83,13 @@ def quoted(text):
     return "'" + text.replace("'", "''") + "'"
 
 
-def expect_alike(what, reader, columns, rows, expected_columns, expected):
+def expect_alike(what, reader, columns, rows, expected_columns, expected, growing):
     expect(columns == expected_columns, f"{what}: {reader} reads columns {columns}, pyarrow {expected_columns}")
+    if growing:
+        run = columns.index("run_id")
+        runs = dict.fromkeys(row[run] for row in expected)
+        begin = {name: sum(row[run] == name for row in expected) for name in runs}
+        rows = [row for name in runs for row in [row for row in rows if row[run] == name][: begin[name]]]
     expect(len(rows) == len(expected), f"{what}: {reader} reads {len(rows)} rows, pyarrow {len(expected)}")
     for number, (row, expected_row) in enumerate(zip(rows, expected)):
         for name, value, other in zip(columns, row, expected_row):
@@ -120,7 +125,11 @@ def expect(held, message):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        print(__doc__, file=sys.stderr)
-        sys.exit(2)
-    main(sys.argv[1])
+    match sys.argv[1:]:
+        case [out]:
+            main(out)
+        case [out, "growing"]:
+            main(out, growing=True)
+        case _:
+            print(__doc__, file=sys.stderr)
+            sys.exit(2)

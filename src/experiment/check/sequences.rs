@@ -177,7 +177,11 @@ fn class_sampler(experiment: &Experiment, sampler: &MixtureSpec, part: SplitName
         _ => (named, key.to_owned()),
     };
     require(classes >= needed, key, || {
-        let distractor = if named == 2 { ", the distractor" } else { "" };
+        let distractor = match (named, needed - named) {
+            (1, _) => "",
+            (_, 0) => " and the distractor",
+            _ => ", the distractor",
+        };
         let others = match needed - named {
             0 => String::new(),
             1 => " and 1 other item of the context".into(),
