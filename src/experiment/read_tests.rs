@@ -163,7 +163,7 @@ fn what_makes_no_sense_is_refused_where_it_stands() {
         (
             "train = 50,",
             "train = 1,",
-            "f.toml:6:1: data.mixture.0: the query, the distractor need 2 different classes, and data.classes has 1 (train)",
+            "f.toml:6:1: data.mixture.0: the query and the distractor need 2 different classes, and data.classes has 1 (train)",
         ),
         ("[data]\n", "[data]\nzipf = -1\n", "f.toml:3:1: data.zipf: must be 0 or a positive number, not -1"),
         ("[data]\n", "[data]\nzipf = 400\n", "f.toml:3:1: data.zipf: with an exponent of 400 the rarest classes never appear"),
