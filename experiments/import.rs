@@ -8,7 +8,7 @@ use optogen::log::{RunRow, write_run_row};
 use optogen::run_folder::RunFolder;
 use optogen::transformer::Architecture;
 use optogen::{Error, Result, durable};
-use optogen_data::reference::{read_config, read_eqx};
+use optogen_data::reference::{Graft, PublishedCheckpoint, read_config, read_eqx};
 use optogen_data::{evaluation_names, read_evaluation};
 use optogen_systems::run::Clock;
 use std::fs;
@@ -23,7 +23,7 @@ const EVALUATION: &str = "evaluation.h5";
 /// # Errors
 /// A file is not what the published code writes, holds what is not supported, or does not fit the config. Nothing is written then.
 pub fn import(arguments: &ImportArguments) -> Result<u8> {
-    let mut experiment = read_config(&arguments.config)?;
+    let (mut experiment, grafts) = read_config(&arguments.config)?;
     if let Some(file) = &arguments.eval_data {
         experiment.evaluators = evaluation_names(file)?.into_iter().map(|name| EvaluatorSpec::from_file(name, EVALUATION.into())).collect();
     }
@@ -32,7 +32,16 @@ pub fn import(arguments: &ImportArguments) -> Result<u8> {
     let read = |path: &PathBuf| read_eqx(path, &architecture, experiment.train.optimiser.name);
     let published = arguments.checkpoints.iter().map(read).collect::<Result<Vec<_>>>()?;
 
+    let donors = grafts.iter().map(|graft| read_graft(graft, features)).collect::<Result<Vec<_>>>()?;
+    for pass in experiment.passes.iter_mut().filter(|pass| grafts.iter().any(|graft| graft.pass == pass.name)) {
+        // Beside the run's experiment file.
+        pass.donor = Some(Path::new("donors").join(&pass.name));
+    }
+
     let folder = RunFolder::open(&arguments.out, &experiment.run_id(), false)?;
+    for (graft, donor) in grafts.iter().zip(donors) {
+        donor.write(&folder.path().join("donors").join(&graft.pass))?;
+    }
     let file = folder.path().join("experiment.toml");
     durable::write_file(&file, |to| to.write_all(experiment.to_toml().as_bytes()).map_err(Error::file(&file)))?;
     if let Some(from) = &arguments.eval_data {
@@ -42,14 +51,7 @@ pub fn import(arguments: &ImportArguments) -> Result<u8> {
     }
     let mut sequences = 0;
     for published in published {
-        let checkpoint = Checkpoint {
-            run_id: folder.run_id().into(),
-            sequences: published.sequences,
-            steps: published.optimiser.0,
-            experiment: experiment.to_toml(),
-            parameters: published.parameters,
-            optimiser: published.optimiser.1,
-        };
+        let checkpoint = checkpoint(&experiment, published);
         checkpoint.write(&folder_at(&folder.checkpoints(), checkpoint.sequences))?;
         sequences = sequences.max(checkpoint.sequences);
     }
@@ -66,6 +68,28 @@ pub fn import(arguments: &ImportArguments) -> Result<u8> {
     write_run_row(&folder, &experiment, &row)?;
     println!("{}", folder.path().display());
     Ok(0)
+}
+
+fn checkpoint(experiment: &Experiment, published: PublishedCheckpoint) -> Checkpoint {
+    Checkpoint {
+        run_id: experiment.run_id(),
+        sequences: published.sequences,
+        steps: published.optimiser.0,
+        experiment: experiment.to_toml(),
+        parameters: published.parameters,
+        optimiser: published.optimiser.1,
+    }
+}
+
+/// Another model that takes part, of exemplars of as many features.
+fn read_graft(graft: &Graft, features: usize) -> Result<Checkpoint> {
+    let (experiment, grafts) = read_config(&graft.config)?;
+    if let Some(own) = grafts.first() {
+        let message = format!("opto_{}_model_ckpt: a graft of a model that is itself grafted is not supported", own.pass);
+        return Err(Error::damaged(&graft.config, message));
+    }
+    let architecture = Architecture::new(&experiment, features, experiment.data.bank.as_deref() == Some(Path::new("one_hot")));
+    Ok(checkpoint(&experiment, read_eqx(&graft.checkpoint, &architecture, experiment.train.optimiser.name)?))
 }
 
 /// Features of an exemplar: as the evaluation file has them, else as the bank has.

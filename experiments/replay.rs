@@ -10,7 +10,7 @@ use optogen::components::Status;
 use optogen::experiment::{Experiment, check_bank, load};
 use optogen::log::{RunLog, RunRow, write_run_row};
 use optogen::run_folder::RunFolder;
-use optogen::transformer::{Architecture, Parameters, Transformer};
+use optogen::transformer::{Parameters, Transformer};
 use optogen::{Error, Result, durable};
 use optogen_systems::evaluate::EvaluatePlugin;
 use optogen_systems::record::RecordPlugin;
@@ -58,7 +58,7 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Resul
     let Some((_, first)) = checkpoints.first() else {
         return Err(Error::Invalid(format!("{}: there are no checkpoints to replay", run.display())));
     };
-    let architecture = architecture_of(&experiment, &Checkpoint::read(first)?, first)?;
+    let architecture = Checkpoint::read(first)?.architecture(&experiment, first)?;
     let drawn = experiment.evaluators.iter().any(|evaluator| evaluator.file.is_none());
     let bank = if drawn { Some(optogen_data::load_bank(&experiment.data, Path::new("."), device)?) } else { None };
     if let Some(bank) = &bank {
@@ -73,7 +73,7 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Resul
     let folder = RunFolder::open(&arguments.out, &run_id, false)?;
     let file = folder.path().join("experiment.toml");
     durable::write_file(&file, |to| to.write_all(experiment.to_toml().as_bytes()).map_err(Error::file(&file)))?;
-    let log = RunLog::create(&folder, experiment.evaluation.examples)?;
+    let log = RunLog::create(&folder, &experiment)?;
     let bank = bank.map(|bank| world.spawn(bank).id());
     let model = spawn_measured(world, bank, run_id.clone(), experiment.clone(), evaluators);
     world.entity_mut(model).insert((log, Clock::new(0.0)));
@@ -124,13 +124,4 @@ fn one(mut experiments: Vec<Experiment>) -> Result<Experiment> {
 fn run_id_of(run: &Path, experiment: &Experiment) -> String {
     let name = run.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix("run="));
     name.map_or_else(|| experiment.run_id(), str::to_owned)
-}
-
-/// The architecture that the experiment says, of as many features as the checkpoint's parameters read.
-fn architecture_of(experiment: &Experiment, checkpoint: &Checkpoint, path: &Path) -> Result<Architecture> {
-    let find = |name: &str| checkpoint.parameters.iter().find(|entry| entry.0 == name);
-    let Some(features) = find("example_embed/weight").and_then(|(_, weight)| weight.dims().get(1).copied()) else {
-        return Err(Error::damaged(path, "it has no example embedding"));
-    };
-    Ok(Architecture::new(experiment, features, find("example_embed/bias").is_none()))
 }

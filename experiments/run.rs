@@ -8,12 +8,15 @@ use bevy_ecs::prelude::*;
 use candle_core::Device;
 use optogen::bank::ClassBank;
 use optogen::checkpoint::latest_verified;
+use optogen::clamp::Donors;
 use optogen::components::{Active, Evaluator, Status};
 use optogen::experiment::{DataSpec, Experiment, check_bank, load};
 use optogen::log::{RunLog, read_run_status};
+use optogen::look::writing;
 use optogen::run_folder::RunFolder;
 use optogen::transformer::check_shapes;
 use optogen::{Error, Result, durable};
+use optogen_systems::clamp::{DonorShelf, check_interventions};
 use optogen_systems::report::ReportPlugin;
 use optogen_systems::retire::write_row;
 use optogen_systems::run::{Clock, Provenance, StopRequest};
@@ -93,7 +96,13 @@ fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device) -> Res
             }
         };
         check_bank(&experiment, &bank.name, bank.classes, bank.exemplars)?;
-        let evaluators = evaluators(&experiment, &architecture(&experiment, &bank), Some(&bank), device)?;
+        let architecture = architecture(&experiment, &bank);
+        let evaluators = evaluators(&experiment, &architecture, Some(&bank), device)?;
+        let donors = Donors::load(&experiment)?;
+        check_interventions(&experiment, &architecture, &evaluators, false, &donors)?;
+        world.get_resource_or_init::<DonorShelf>().0.extend(donors);
+        let sizes: Vec<_> = evaluators.iter().map(|one| (one.name.clone(), one.count(), one.pairs())).collect();
+        writing(&experiment, &architecture, &sizes)?;
         plans.push(Plan { experiment, bank: entity, evaluators });
     }
     Ok(plans)
@@ -117,17 +126,16 @@ fn start(world: &mut World, plan: Plan, arguments: &RunArguments) -> Result<Star
         return Ok(Started { run_id, folder: path, model: None });
     }
     let features = world.get::<ClassBank>(bank).cloned().ok_or_else(|| Error::Invalid("a class bank is gone".into()))?;
-    let examples = experiment.evaluation.examples;
     let (begin, log) = match latest_verified(&folder, &mut warnings)? {
         Some(checkpoint) => {
             let shapes = checkpoint.parameters.iter().map(|(name, tensor)| (name.as_str(), tensor.dims()));
             check_shapes(&architecture(&experiment, &features), shapes, <[usize]>::to_vec)
                 .map_err(|error| Error::damaged(&path, format!("its checkpoint is of another model: {error}")))?;
-            let log = RunLog::resume(&folder, examples, checkpoint.sequences, &mut warnings)?;
+            let log = RunLog::resume(&folder, &experiment, checkpoint.sequences, &mut warnings)?;
             let optimiser = (checkpoint.steps, checkpoint.optimiser);
             (StartingPoint { sequences: checkpoint.sequences, parameters: checkpoint.parameters, optimiser }, log)
         }
-        None => (StartingPoint::initial(&experiment, &features)?, RunLog::resume(&folder, examples, 0, &mut warnings)?),
+        None => (StartingPoint::initial(&experiment, &features)?, RunLog::resume(&folder, &experiment, 0, &mut warnings)?),
     };
     for warning in warnings {
         eprintln!("warning: {warning}");

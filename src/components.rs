@@ -2,12 +2,16 @@
 //!
 //! ```text
 //!  ClassBank ◀─ StreamOf ── Stream ─ Feeds ─▶ Model ── MemberOf ─▶ Cohort
-//!                        Evaluator ─ EvaluatorOf ─▶ ┘
+//!                     Evaluator ─ EvaluatorOf ─▶ ┤
+//!           Intervention ─ InterventionOn ─▶ ────┤
+//!                               Hook ─ HookOf ─▶ ┘
 //! ```
 //! A **cohort** is the models of one shape that step together: their parameters are stacked, and what a step hands on lies on the cohort, a component
-//! a system. On a CPU a cohort is usually one model, and cohorts run on separate threads. Despawning a model takes its stream and evaluators along.
+//! a system. On a CPU a cohort is usually one model, and cohorts run on separate threads. Despawning a model takes its stream,
+//! evaluators, interventions and hooks along.
 
-use crate::experiment::{Experiment, Schedule};
+use crate::experiment::{Experiment, HookSpec, InterventionSpec, Schedule};
+use crate::heads::HeadMeasures;
 use crate::metrics::Metrics;
 use crate::sampler::{SequenceSampler, Sequences};
 use crate::transformer::Tokens;
@@ -90,6 +94,47 @@ pub struct EvaluatorOf(pub Entity);
 #[relationship_target(relationship = EvaluatorOf, linked_spawn)]
 pub struct Evaluators(Vec<Entity>);
 
+/// The model in which an intervention acts.
+#[derive(Component)]
+#[relationship(relationship_target = Interventions)]
+pub struct InterventionOn(pub Entity);
+
+/// The interventions in a model, in the order of its experiment.
+#[derive(Component, Default)]
+#[relationship_target(relationship = InterventionOn, linked_spawn)]
+pub struct Interventions(Vec<Entity>);
+
+/// The model at which a hook looks.
+#[derive(Component)]
+#[relationship(relationship_target = Hooks)]
+pub struct HookOf(pub Entity);
+
+/// The hooks of a model, in the order of its experiment.
+#[derive(Component, Default)]
+#[relationship_target(relationship = HookOf, linked_spawn)]
+pub struct Hooks(Vec<Entity>);
+
+/// What is clamped: change it, add one or take one away, and the next forward pass goes by it.
+#[derive(Component, Clone, Debug)]
+pub struct Intervention(pub InterventionSpec);
+
+/// What is looked at, and when.
+#[derive(Component, Clone, Debug)]
+pub struct Hook {
+    /// As the experiment has it.
+    pub spec: HookSpec,
+    /// When it looks.
+    pub looks: Schedule,
+}
+
+/// What a hook saw in this step, until it is recorded.
+#[derive(Component, Default)]
+pub struct Looked(pub Vec<Result<crate::look::Rows>>);
+
+/// A model whose checkpoints are looked at afterwards.
+#[derive(Component)]
+pub struct Replayed;
+
 /// Training sequences, each a function of its number alone.
 #[derive(Component)]
 pub struct Stream(pub SequenceSampler);
@@ -101,6 +146,26 @@ pub struct Evaluator {
     pub name: String,
     /// The sequences, in chunks that fit the cache.
     pub sequences: Vec<EvaluatorSequences>,
+}
+
+impl Evaluator {
+    /// Exemplars of a sequence, the query among them.
+    pub fn pairs(&self) -> usize {
+        match self.sequences.first() {
+            Some(EvaluatorSequences::Drawn { sequences, .. }) => sequences.pairs,
+            Some(EvaluatorSequences::Given(tokens)) => tokens.labels.dims().last().copied().unwrap_or(1),
+            None => 1,
+        }
+    }
+
+    /// How many sequences it has.
+    pub fn count(&self) -> usize {
+        let each = self.sequences.iter().map(|chunk| match chunk {
+            EvaluatorSequences::Drawn { sequences, .. } => sequences.labels.len() / sequences.pairs,
+            EvaluatorSequences::Given(tokens) => tokens.labels.dims().get(1).copied().unwrap_or(0),
+        });
+        each.sum()
+    }
 }
 
 /// A chunk of an evaluator's sequences.
@@ -118,7 +183,25 @@ pub enum EvaluatorSequences {
 
 /// What an evaluator measured in this step, until it is recorded.
 #[derive(Component, Default)]
-pub struct Evaluation(pub Option<Result<Metrics>>);
+pub struct Evaluation(pub Option<Result<Measured>>);
+
+/// What is measured on the sequences of an evaluator.
+pub struct Measured {
+    /// The metrics of each.
+    pub metrics: Metrics,
+    /// How each head attends, where that is asked for.
+    pub heads: Option<HeadMeasures>,
+}
+
+impl Measured {
+    /// A metric's mean over sequences, or the largest value of a measure of heads.
+    pub fn value(&self, measure: &str) -> Option<f64> {
+        match Metrics::NAMES.iter().position(|name| *name == measure) {
+            Some(index) => Some(self.metrics.means()[index]),
+            None => self.heads.as_ref()?.largest(measure),
+        }
+    }
+}
 
 /// Steps are still to be done by this cohort.
 #[derive(Component)]

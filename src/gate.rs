@@ -2,54 +2,111 @@
 //!
 //! Where nobody stands at a site, the transformer does not even make its value: it asks `touches` and takes the fused way.
 
+use crate::clamp::Clamp;
 use crate::site::Site;
-use bevy_ecs::component::Component;
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, Var};
 
 /// A site in one layer, or one that belongs to no layer.
 pub type Place = (Site, Option<usize>);
 
-/// Who stands where, compiled from a model's entities when they change, not asked at every step.
-#[derive(Component, Default)]
+/// Who stands where in one forward pass: clamps replace values, looks keep them.
+#[derive(Default)]
 pub struct Gate {
+    clamps: Vec<Clamp>,
     looked_at: Vec<Place>,
+    kept: Vec<Place>,
+    probed: Vec<Place>,
     seen: Vec<(Place, Tensor)>,
+    probes: Vec<(Place, Var)>,
 }
 
 impl Gate {
-    /// Nobody looks.
+    /// Nobody stands anywhere.
     pub fn closed() -> Self {
         Self::default()
     }
 
-    /// Keeps the values at some places, until `take_seen`.
+    /// Keeps the values at some places, as they are after all clamps, until `take_seen`.
     pub fn looking_at(places: impl IntoIterator<Item = Place>) -> Self {
-        Self { looked_at: places.into_iter().collect(), seen: Vec::new() }
+        Self { looked_at: places.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Makes the gradients at some places known after `backward`, by `take_probes`.
+    pub fn probing(places: impl IntoIterator<Item = Place>) -> Self {
+        Self { probed: places.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Puts clamps before those that are there.
+    pub(crate) fn put_first(&mut self, clamps: Vec<Clamp>) {
+        let later = std::mem::replace(&mut self.clamps, clamps);
+        self.clamps.extend(later);
+        let earlier: Vec<Place> = self.clamps.iter().filter_map(Clamp::reads_earlier).collect();
+        self.kept.extend(earlier);
+    }
+
+    /// Keeps values for other passes, until `take_kept`.
+    pub(crate) fn keep(&mut self, places: impl IntoIterator<Item = Place>) {
+        self.kept.extend(places);
     }
 
     /// Whether anybody stands at a site.
     pub fn touches(&self, site: Site, layer: Option<usize>) -> bool {
-        self.looked_at.contains(&(site, layer))
+        let place = (site, layer);
+        [&self.looked_at, &self.kept, &self.probed].into_iter().any(|places| places.contains(&place))
+            || self.clamps.iter().any(|clamp| clamp.place == place)
     }
 
     /// Whether anybody stands at one of several sites.
     pub fn touches_any(&self, sites: &[Site], layer: Option<usize>) -> bool {
-        !self.looked_at.is_empty() && sites.iter().any(|&site| self.touches(site, layer))
+        let open = !(self.looked_at.is_empty() && self.kept.is_empty() && self.probed.is_empty() && self.clamps.is_empty());
+        open && sites.iter().any(|&site| self.touches(site, layer))
+    }
+
+    /// Whether, of several sites, one alone is stood at, and only to look.
+    pub fn only_looks_at(&self, site: Site, layer: Option<usize>, sites: &[Site]) -> bool {
+        let place = (site, layer);
+        let more = || self.kept.contains(&place) || self.probed.contains(&place) || self.clamps.iter().any(|clamp| clamp.place == place);
+        self.looked_at.contains(&place) && !more() && !sites.iter().any(|&other| other != site && self.touches(other, layer))
     }
 
     /// Hands a value through.
     ///
     /// # Errors
-    /// None yet: what may replace a value may also fail.
+    /// What replaces it has another shape.
     pub fn pass(&mut self, site: Site, layer: Option<usize>, value: Tensor) -> Result<Tensor> {
-        if self.touches(site, layer) {
-            self.seen.push(((site, layer), value.clone()));
+        let place = (site, layer);
+        if !self.touches(site, layer) {
+            return Ok(value);
+        }
+        let mut value = value;
+        for clamp in self.clamps.iter().filter(|clamp| clamp.place == place) {
+            value = clamp.apply(&value, &self.seen)?;
+        }
+        if self.probed.contains(&place) {
+            // The gradient of a zero that is added is that of the value.
+            let zero = Var::from_tensor(&value.zeros_like()?)?;
+            value = (value + zero.as_tensor())?;
+            self.probes.push((place, zero));
+        }
+        if self.looked_at.contains(&place) || self.kept.contains(&place) {
+            self.seen.push((place, value.clone()));
         }
         Ok(value)
     }
 
-    /// What was seen in the forward passes since the last call, in the order of the pass.
+    /// What was looked at, in the order of the pass.
     pub fn take_seen(&mut self) -> Vec<(Place, Tensor)> {
+        let looked_at = &self.looked_at;
+        std::mem::take(&mut self.seen).into_iter().filter(|(place, _)| looked_at.contains(place)).collect()
+    }
+
+    /// What was kept for other passes.
+    pub(crate) fn take_kept(&mut self) -> Vec<(Place, Tensor)> {
         std::mem::take(&mut self.seen)
+    }
+
+    /// The variables whose gradients are those of the probed places.
+    pub fn take_probes(&mut self) -> Vec<(Place, Var)> {
+        std::mem::take(&mut self.probes)
     }
 }

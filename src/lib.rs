@@ -3,13 +3,16 @@
 pub mod bank;
 pub mod batch;
 pub mod checkpoint;
+pub mod clamp;
 pub mod components;
 pub mod durable;
 mod error;
 pub mod experiment;
 pub mod gate;
 pub mod gradients;
+pub mod heads;
 pub mod log;
+pub mod look;
 pub mod metrics;
 pub mod ops;
 pub mod optimiser;

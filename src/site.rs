@@ -1,5 +1,7 @@
 //! The places in a forward pass that can be looked at, by our names, the published code's and TransformerLens'.
 
+use crate::experiment::Positions;
+use crate::transformer::Architecture;
 use crate::{Error, Result};
 
 /// A place in the forward pass at which a value is given a name.
@@ -57,6 +59,23 @@ pub enum Site {
     Logits,
 }
 
+/// What the dimensions of a site's value mean; the first is always the cohort's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Axes {
+    /// `[K, B, T, D]`.
+    Tokens,
+    /// `[K, B, P, D]`.
+    Pairs,
+    /// `[K, T, D]`: the same for all sequences.
+    Positions,
+    /// `[K, B, H, T, dh]`.
+    Heads,
+    /// `[K, B, T, H·dh]`.
+    HeadsSideBySide,
+    /// `[K, B, H, T, T]`: who attends, to whom.
+    Attention,
+}
+
 /// Site, our name, the published code's, TransformerLens'.
 const NAMES: [(Site, &str, &str, &str); 25] = [
     (Site::ExampleEmbedding, "example_embedding", "example_embedding", ""),
@@ -107,6 +126,46 @@ impl Site {
         Some(NAMES[self as usize].3).filter(|name| !name.is_empty())
     }
 
+    /// What the dimensions of its value mean.
+    pub fn axes(self) -> Axes {
+        match self {
+            Site::ExampleEmbedding | Site::LabelEmbedding | Site::Logits => Axes::Pairs,
+            Site::PositionEmbedding => Axes::Positions,
+            Site::QueryPreRope | Site::KeyPreRope | Site::Query | Site::Key | Site::Value => Axes::Heads,
+            Site::Scores | Site::Pattern => Axes::Attention,
+            Site::Z => Axes::HeadsSideBySide,
+            _ => Axes::Tokens,
+        }
+    }
+
+    /// Size of the last dimension; none where that is tokens.
+    pub fn last_dimension(self, architecture: &Architecture) -> Option<usize> {
+        match self {
+            Site::Scores | Site::Pattern => None,
+            Site::MlpPre | Site::MlpPost => architecture.hidden,
+            Site::Unembedding | Site::Logits => Some(architecture.outputs),
+            _ if self.axes() == Axes::Heads => Some(architecture.width / architecture.heads),
+            _ => Some(architecture.width),
+        }
+    }
+
+    /// Whether a model has this site.
+    pub fn is_in(self, architecture: &Architecture) -> bool {
+        match self {
+            Site::PositionEmbedding => architecture.positions != Positions::Rope,
+            Site::MlpNorm | Site::MlpPre | Site::MlpPost | Site::MlpOut => architecture.hidden.is_some(),
+            _ => true,
+        }
+    }
+
+    /// What a model without this site lacks.
+    pub fn needs(self) -> &'static str {
+        match self {
+            Site::PositionEmbedding => "rotary positions add nothing",
+            _ => "it has no MLP (model.mlp_ratio)",
+        }
+    }
+
     /// Whether each layer has one.
     pub fn in_blocks(self) -> bool {
         Site::ResidualPre <= self && self <= Site::ResidualPost
@@ -121,8 +180,23 @@ impl Site {
         found.map(|names| names.0).ok_or_else(|| {
             let names = NAMES.iter().flat_map(|names| [names.1, names.3]).filter(|name| !name.is_empty());
             let nearest = names.max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
-            Error::Invalid(format!("there is no site \"{name}\"; did you mean \"{}\"?", nearest.unwrap_or_default()))
+            let nearest = nearest.unwrap_or_default();
+            Error::Invalid(format!("there is no site \"{name}\"; did you mean \"{nearest}\"? (`optogen sites FILE` lists them all)"))
         })
+    }
+}
+
+/// As it is written in an experiment file: by its name.
+impl<'de> serde::Deserialize<'de> for Site {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Site::named(&name).map_err(serde::de::Error::custom)
+    }
+}
+
+impl serde::Serialize for Site {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }
 
@@ -144,6 +218,6 @@ mod tests {
     #[test]
     fn an_unknown_site_is_answered_with_the_nearest_name() {
         let message = Site::named("patern").unwrap_err().to_string();
-        assert_eq!(message, "there is no site \"patern\"; did you mean \"pattern\"?");
+        assert_eq!(message, "there is no site \"patern\"; did you mean \"pattern\"? (`optogen sites FILE` lists them all)");
     }
 }

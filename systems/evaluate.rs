@@ -1,14 +1,19 @@
 //! evaluate: measures each evaluator's sequences where its model's schedule says so, evaluators side by side.
 
+use crate::clamp::now;
 use crate::stage::{Begin, SINGLY, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
+use candle_core::Device;
 use optogen::bank::ClassBank;
 use optogen::batch::tokens;
-use optogen::components::{Evaluation, Evaluator, EvaluatorOf, EvaluatorSequences, MemberOf, Members, Model, Progress, Status, StreamOf};
+use optogen::clamp::{Moments, Now, Plan};
+use optogen::components::*;
 use optogen::gate::Gate;
+use optogen::heads::HeadMeasures;
 use optogen::metrics::Metrics;
-use optogen::transformer::Transformer;
+use optogen::site::Site;
+use optogen::transformer::{Tokens, Transformer};
 use optogen::{Error, Result};
 
 /// Adds the system to both schedules.
@@ -21,27 +26,40 @@ impl Plugin for EvaluatePlugin {
     }
 }
 
-type Measured<'a> = (&'a Evaluator, &'a EvaluatorOf, Option<&'a StreamOf>, &'a mut Evaluation);
+type Measuring<'a> = (&'a Evaluator, &'a EvaluatorOf, Option<&'a StreamOf>, &'a Plan, &'a mut Evaluation);
 
-fn evaluate(
-    mut evaluators: Query<Measured>,
+pub(crate) fn evaluate(
+    mut evaluators: Query<Measuring>,
     models: Query<(&Model, &Status, &MemberOf)>,
     cohorts: Query<(&Members, &Progress, &Transformer)>,
     banks: Query<&ClassBank>,
+    lists: Query<&Interventions>,
+    moments: Query<&Moments>,
 ) {
-    evaluators.par_iter_mut().batching_strategy(SINGLY).for_each(|(evaluator, of, bank, mut evaluation)| {
+    evaluators.par_iter_mut().batching_strategy(SINGLY).for_each(|(evaluator, of, bank, plan, mut evaluation)| {
         let Ok((model, Status::Running, cohort)) = models.get(of.0) else { return };
         let Ok((members, progress, transformer)) = cohorts.get(cohort.0) else { return };
-        if model.evaluations.due(progress.sequences) {
+        // What could not be compiled is not measured.
+        if model.evaluations.due(progress.sequences) && !matches!(evaluation.0, Some(Err(_))) {
             let member = members.iter().position(|member| member == of.0).unwrap_or_default();
             let bank = bank.and_then(|bank| banks.get(bank.0).ok());
-            evaluation.0 = Some(measure(evaluator, bank, transformer, member));
+            let now = now(progress.sequences, std::iter::once(of.0), &lists, &moments);
+            let heads = model.experiment.measures.heads;
+            evaluation.0 = Some(measure(evaluator, bank, transformer, member, plan, &now, heads));
         }
     });
 }
 
-/// The metrics of all sequences of an evaluator.
-pub fn measure(evaluator: &Evaluator, bank: Option<&ClassBank>, transformer: &Transformer, member: usize) -> Result<Metrics> {
+/// The metrics of all sequences of an evaluator and, with `heads`, how each head attends.
+pub fn measure(
+    evaluator: &Evaluator,
+    bank: Option<&ClassBank>,
+    transformer: &Transformer,
+    member: usize,
+    plan: &Plan,
+    now: &Now,
+    heads: bool,
+) -> Result<Measured> {
     let alone;
     let transformer = if transformer.parameters().members() == 1 {
         transformer
@@ -49,22 +67,33 @@ pub fn measure(evaluator: &Evaluator, bank: Option<&ClassBank>, transformer: &Tr
         alone = transformer.of_member(member)?;
         &alone
     };
-    let device = transformer.parameters().device();
-    let mut metrics = Metrics::default();
+    let layers = transformer.architecture().layers;
+    let mut measured = Measured { metrics: Metrics::default(), heads: heads.then(HeadMeasures::default) };
     for chunk in &evaluator.sequences {
-        let looked_up;
-        let input = match (chunk, bank) {
-            (EvaluatorSequences::Given(tokens), _) => tokens,
-            (EvaluatorSequences::Drawn { sequences, noise }, Some(bank)) => {
-                let count = sequences.labels.len() / sequences.pairs;
-                let noises = if noise.is_empty() { &[][..] } else { std::slice::from_ref(noise) };
-                looked_up = tokens(bank, std::slice::from_ref(sequences), 0..count, noises, device)?;
-                &looked_up
+        let input = input_of(evaluator, chunk, bank, transformer.parameters().device())?;
+        let patterns = (0..layers).filter(|_| heads).map(|layer| (Site::Pattern, Some(layer)));
+        let mut gate = Gate::looking_at(patterns);
+        let logits = plan.forward(transformer, &input, now, &mut gate)?;
+        let labels = input.labels.squeeze(0)?;
+        measured.metrics.append(&logits.squeeze(0)?, &labels)?;
+        if let Some(heads) = &mut measured.heads {
+            for ((_, layer), pattern) in gate.take_seen() {
+                heads.append(layer.unwrap_or_default(), &pattern.squeeze(0)?, &labels)?;
             }
-            _ => return Err(Error::Invalid(format!("evaluator \"{}\" has no class bank", evaluator.name))),
-        };
-        let logits = transformer.forward(input, &mut Gate::closed())?;
-        metrics.append(&logits.squeeze(0)?, &input.labels.squeeze(0)?)?;
+        }
     }
-    Ok(metrics)
+    Ok(measured)
+}
+
+/// The tokens of a chunk of an evaluator's sequences.
+pub(crate) fn input_of(evaluator: &Evaluator, chunk: &EvaluatorSequences, bank: Option<&ClassBank>, device: &Device) -> Result<Tokens> {
+    match (chunk, bank) {
+        (EvaluatorSequences::Given(tokens), _) => Ok(tokens.clone()),
+        (EvaluatorSequences::Drawn { sequences, noise }, Some(bank)) => {
+            let count = sequences.labels.len() / sequences.pairs;
+            let noises = if noise.is_empty() { &[][..] } else { std::slice::from_ref(noise) };
+            tokens(bank, std::slice::from_ref(sequences), 0..count, noises, device)
+        }
+        _ => Err(Error::Invalid(format!("evaluator \"{}\" has no class bank", evaluator.name))),
+    }
 }

@@ -1,11 +1,13 @@
-//! forward: from sequences to the mean loss of each micro-batch, every value through the cohort's gate.
+//! forward: from sequences to the mean loss of each micro-batch, every value through the gate.
 
+use crate::clamp::now;
 use crate::stage::{SINGLY, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use optogen::Result;
 use optogen::batch::Batch;
-use optogen::components::{Active, Losses, Trouble};
+use optogen::clamp::{Moments, Plan};
+use optogen::components::{Active, Interventions, Losses, Members, Progress, Trouble};
 use optogen::gate::Gate;
 use optogen::ops;
 use optogen::transformer::Transformer;
@@ -19,13 +21,14 @@ impl Plugin for ForwardPlugin {
     }
 }
 
-type Cohort<'a> = (&'a Transformer, &'a Batch, &'a mut Gate, &'a mut Losses, &'a mut Trouble);
+type Cohort<'a> = (&'a Members, &'a Progress, &'a Transformer, &'a Batch, &'a Plan, &'a mut Losses, &'a mut Trouble);
 
-fn forward(mut cohorts: Query<Cohort, With<Active>>) {
-    cohorts.par_iter_mut().batching_strategy(SINGLY).for_each(|(transformer, batch, mut gate, mut losses, mut trouble)| {
+pub(crate) fn forward(mut cohorts: Query<Cohort, With<Active>>, lists: Query<&Interventions>, moments: Query<&Moments>) {
+    cohorts.par_iter_mut().batching_strategy(SINGLY).for_each(|(members, progress, transformer, batch, plan, mut losses, mut trouble)| {
         trouble.guard(|| {
+            let now = now(progress.sequences, members.iter(), &lists, &moments);
             let each = batch.parts.iter().map(|part| {
-                let logits = transformer.forward(part, &mut gate)?;
+                let logits = plan.forward(transformer, part, &now, &mut Gate::closed())?;
                 Ok(ops::cross_entropy(&logits, &part.targets()?)?)
             });
             losses.0 = each.collect::<Result<_>>()?;

@@ -2,8 +2,10 @@
 
 pub mod backward;
 pub mod checkpoint;
+pub mod clamp;
 pub mod evaluate;
 pub mod forward;
+pub mod look;
 pub mod record;
 pub mod report;
 pub mod retire;
@@ -23,11 +25,13 @@ impl Plugin for TrainingPlugins {
     fn build(&self, app: &mut App) {
         app.add_plugins((
             stage::StagePlugin,
+            clamp::ClampPlugin,
             sample::SamplePlugin,
             forward::ForwardPlugin,
             backward::BackwardPlugin,
             update::UpdatePlugin,
             evaluate::EvaluatePlugin,
+            look::LookPlugin,
         ));
     }
 }

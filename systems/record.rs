@@ -1,20 +1,20 @@
-//! record: writes the rows of a step and of the evaluations.
+//! record: writes the rows of a step, of the evaluations and of the hooks.
 
 use crate::run::{Clock, fail};
 use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use optogen::Result;
-use optogen::components::{Active, Evaluation, Evaluator, Evaluators, MemberOf, Members, Progress, Status, StepNumbers, Trouble};
+use optogen::components::*;
 use optogen::log::RunLog;
 
-/// Adds the systems: steps' rows to a step, evaluations' to both schedules.
+/// Adds the systems: steps' rows to a step, evaluations' and looks' to both schedules.
 pub struct RecordPlugin;
 
 impl Plugin for RecordPlugin {
     fn build(&self, app: &mut App) {
-        app.add_systems(Step, (record_steps, record_evaluations).chain().in_set(Stage::Record));
-        app.add_systems(Begin, record_evaluations.in_set(Stage::Record));
+        app.add_systems(Step, (record_steps, record_evaluations, record_looks).chain().in_set(Stage::Record));
+        app.add_systems(Begin, (record_evaluations, record_looks).chain().in_set(Stage::Record));
     }
 }
 
@@ -44,15 +44,37 @@ fn record_evaluations(
     for (mut log, mut status, list, cohort, clock) in &mut models {
         let Ok(progress) = cohorts.get(cohort.0) else { continue };
         let mut write = || -> Result<()> {
-            let mut measured = false;
+            let mut any = false;
             for evaluator in list.iter() {
                 let Ok((evaluator, mut evaluation)) = evaluators.get_mut(evaluator) else { continue };
-                if let Some(metrics) = evaluation.0.take() {
-                    log.evaluation(progress.sequences, &evaluator.name, &metrics?)?;
-                    measured = true;
+                if let Some(measured) = evaluation.0.take() {
+                    let measured = measured?;
+                    log.evaluation(progress.sequences, &evaluator.name, &measured.metrics)?;
+                    if let Some(heads) = &measured.heads {
+                        log.heads(progress.sequences, &evaluator.name, heads)?;
+                    }
+                    any = true;
                 }
             }
-            if measured { log.time(progress.sequences, clock.seconds()) } else { Ok(()) }
+            if any { log.time(progress.sequences, clock.seconds()) } else { Ok(()) }
+        };
+        fail(&mut status, write());
+    }
+}
+
+fn record_looks(mut models: Query<(&mut RunLog, &mut Status, &Hooks)>, mut hooks: Query<(&Hook, &mut Looked)>) {
+    for (mut log, mut status, list) in &mut models {
+        let mut write = || -> Result<()> {
+            for entity in list.iter() {
+                let Ok((hook, mut looked)) = hooks.get_mut(entity) else { continue };
+                if looked.0.is_empty() {
+                    continue;
+                }
+                for rows in std::mem::take(&mut looked.0) {
+                    log.look(&hook.spec.table, rows?)?;
+                }
+            }
+            Ok(())
         };
         fail(&mut status, write());
     }

@@ -4,9 +4,9 @@ use bevy_ecs::prelude::*;
 use candle_core::{Device, Tensor};
 use optogen::bank::{ClassBank, Features};
 use optogen::batch::Batch;
+use optogen::clamp::{Moments, Plan};
 use optogen::components::*;
 use optogen::experiment::{EvaluatorSpec, Experiment, Schedule};
-use optogen::gate::Gate;
 use optogen::gradients::Gradients;
 use optogen::optimiser::Optimiser;
 use optogen::sampler::{SequenceSampler, Sequences};
@@ -86,9 +86,7 @@ pub fn spawn_model(
     let (evaluations, checkpoints) = (Schedule::evaluation(&experiment), Schedule::checkpoint(&experiment));
     let model = world.spawn((Model { run_id, experiment, evaluations, checkpoints }, Status::Running, start)).id();
     world.spawn((Stream(sampler), StreamOf(bank), Feeds(model)));
-    for evaluator in evaluators {
-        world.spawn((evaluator, StreamOf(bank), EvaluatorOf(model), Evaluation::default()));
-    }
+    spawn_around(world, model, Some(bank), evaluators);
     Ok(model)
 }
 
@@ -101,14 +99,29 @@ pub fn spawn_measured(
     evaluators: Vec<Evaluator>,
 ) -> Entity {
     let always = Schedule::always();
-    let model = world.spawn((Model { run_id, experiment, evaluations: always.clone(), checkpoints: always }, Status::Running)).id();
+    let own = Model { run_id, experiment, evaluations: always.clone(), checkpoints: always };
+    let model = world.spawn((own, Status::Running, Replayed)).id();
+    spawn_around(world, model, bank, evaluators);
+    model
+}
+
+/// A model's evaluators, interventions and hooks.
+fn spawn_around(world: &mut World, model: Entity, bank: Option<Entity>, evaluators: Vec<Evaluator>) {
     for evaluator in evaluators {
-        let mut evaluator = world.spawn((evaluator, EvaluatorOf(model), Evaluation::default()));
+        let mut evaluator = world.spawn((evaluator, EvaluatorOf(model), Evaluation::default(), Plan::default()));
         if let Some(bank) = bank {
             evaluator.insert(StreamOf(bank));
         }
     }
-    model
+    let Some(experiment) = world.get::<Model>(model).map(|model| model.experiment.clone()) else { return };
+    let replayed = world.get::<Replayed>(model).is_some();
+    for spec in &experiment.interventions {
+        world.spawn((Intervention(spec.clone()), InterventionOn(model), Moments::default()));
+    }
+    for spec in &experiment.hooks {
+        let looks = if replayed { Schedule::always() } else { Schedule::hook(&experiment, spec.every) };
+        world.spawn((Hook { spec: spec.clone(), looks }, HookOf(model), Looked::default()));
+    }
 }
 
 /// Makes a transformer the state of a model after so many sequences, in place of the one before.
@@ -198,7 +211,7 @@ fn form_cohort(world: &mut World, recipe: Recipe, members: &[Entity], device: &D
         Losses::default(),
         Gradients::default(),
         StepNumbers::default(),
-        Gate::closed(),
+        Plan::default(),
         Trouble::default(),
         Active,
     ));

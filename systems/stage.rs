@@ -1,4 +1,4 @@
-//! The schedule: one step is sample → forward → backward → update → evaluate → measure → record → checkpoint → report.
+//! The schedule: one step is clamp → sample → forward → backward → update → evaluate → measure → record → checkpoint → report.
 //!
 //! A model is evaluated and kept before its first step too, so the second half of the schedule is also one of its own, `Begin`.
 
@@ -21,6 +21,8 @@ pub struct Begin;
 /// The stages of a step, in their order; a plugin each.
 #[derive(SystemSet, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stage {
+    /// Compiles interventions that changed.
+    Clamp,
     /// Draws each member's next sequences.
     Sample,
     /// From sequences to losses.
@@ -48,9 +50,9 @@ impl Plugin for StagePlugin {
     fn build(&self, app: &mut App) {
         use Stage::*;
         let mut step = schedule(Step);
-        step.configure_sets((Sample, Forward, Backward, Update, Evaluate, Measure, Record, Checkpoint, Report).chain());
+        step.configure_sets((Clamp, Sample, Forward, Backward, Update, Evaluate, Measure, Record, Checkpoint, Report).chain());
         let mut begin = schedule(Begin);
-        begin.configure_sets((Evaluate, Measure, Record, Checkpoint, Report).chain());
+        begin.configure_sets((Clamp, Evaluate, Measure, Record, Checkpoint, Report).chain());
         app.add_schedule(step).add_schedule(begin);
     }
 }

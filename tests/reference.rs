@@ -1,8 +1,11 @@
 //! The published code's numbers on three small models, as `data/conformance.h5` holds them.
 
 use candle_core::{DType, Device, Tensor};
-use optogen::experiment::{OptimiserName, OptimiserSpec, Positions};
+use optogen::experiment::{Experiment, OptimiserName, OptimiserSpec, Positions};
 use optogen::transformer::{Architecture, Parameters, Tokens, Transformer};
+use optogen_data::reference::read_config;
+use serde_json::{Map, Value, json};
+use std::path::Path;
 
 /// One of the three models, with its parameters, its bank and a batch.
 pub struct Case {
@@ -110,6 +113,38 @@ impl Case {
         let one = bank.reshape(((), features)).unwrap().index_select(&used, 0).unwrap();
         let stack = |numbers: &[u32]| Tensor::from_vec(numbers.repeat(shape.0), shape, &Device::Cpu).unwrap();
         Tokens { features: Tensor::stack(&vec![one; shape.0], 0).unwrap(), examples: stack(&index), labels: stack(labels) }
+    }
+
+    /// The experiment that the flags of one of `clamps` ask for; grafts take `donor`.
+    pub fn experiment(&self, clamp: &str, donor: Option<&Path>) -> Experiment {
+        let text = |at: hdf5::Result<hdf5::Attribute>| -> String {
+            at.and_then(|at| at.read_scalar::<hdf5::types::VarLenUnicode>()).expect("an attribute").as_str().to_owned()
+        };
+        let config = text(self.file.group(self.name).and_then(|case| case.attr("config")));
+        let flags = text(self.file.group(&self.at(&format!("clamps/{clamp}"))).and_then(|clamp| clamp.attr("flags")));
+        let mut config: Map<String, Value> = serde_json::from_str(&config).expect("a config");
+        let flags: Vec<String> = serde_json::from_str(&flags).expect("flags");
+        for own in flags.chunk_by(|_, next| !next.starts_with("--")) {
+            let number = |text: &String| text.parse::<f64>().map_or_else(|_| text.clone().into(), |number| json!(number));
+            let whole = |text: &String| text.parse::<u64>().map_or_else(|_| text.clone().into(), |number| json!(number));
+            let name = own[0].trim_start_matches("--");
+            let value = match &own[1..] {
+                [] if name.ends_with("model_ckpt") || name.ends_with("model_cfg") => "donor".into(),
+                [] => true.into(),
+                [one] if name.ends_with("strength") || name.ends_with("head_temperature") && name.contains("match") => number(one),
+                [one] if name.ends_with("layer") => whole(one),
+                [one] if name.ends_with("pattern") || name.ends_with("fn") => one.clone().into(),
+                list => list.iter().map(whole).collect(),
+            };
+            config.insert(name.into(), value);
+        }
+        let path = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(path.path(), serde_json::to_string(&config).expect("JSON")).expect("written");
+        let (mut experiment, grafts) = read_config(path.path()).expect("a config that is understood");
+        for pass in experiment.passes.iter_mut().filter(|pass| grafts.iter().any(|graft| graft.pass == pass.name)) {
+            pass.donor = donor.map(Path::to_owned);
+        }
+        experiment
     }
 
     /// The optimiser of a training trajectory.

@@ -2,6 +2,7 @@
 //!
 //! What changes the numbers is carried over or refused by name. What does not (folders, names of runs, printing, batches of evaluation) is dropped.
 
+use super::interventions::{self, Graft};
 use crate::evaluation_file::evaluation_names;
 use optogen::experiment::*;
 use optogen::{Error, Result};
@@ -87,51 +88,6 @@ const KNOWN: [&str; 71] = [
 
 /// Options that are refused where they are set: files that cannot be read here, and what another run left.
 const REFUSED: [&str; 4] = ["load_from_ckpt", "load_from_ckpt_cfg", "ckpt_sched_file", "eval_sched_file"];
-
-/// The interventions' options, and the values at which they do nothing.
-const INTERVENTIONS: [(&str, Idle); 25] = [
-    ("opto_specific_fn", Idle::Null),
-    ("opto_induction_heads", Idle::Null),
-    ("opto_induction_head_strength", Idle::Number(1.0)),
-    ("opto_match_heads", Idle::Null),
-    ("opto_match_head_temperature", Idle::Number(0.0)),
-    ("opto_prev_token_heads", Idle::Null),
-    ("opto_prev_token_head_strength", Idle::Number(1.0)),
-    ("opto_prev_token_only_label", Idle::False),
-    ("opto_disallow_prev_token_heads", Idle::Null),
-    ("opto_disallow_prev_token_only_label", Idle::False),
-    ("opto_ablate_heads", Idle::Null),
-    ("opto_ablate_embedding", Idle::False),
-    ("opto_perfect_copy_from_head_pattern", Idle::Null),
-    ("opto_set_head_temperature", Idle::Null),
-    ("opto_final_layer_silence_non_label_attn", Idle::Null),
-    ("opto_preserve_patterns", Idle::False),
-    ("opto_preserve_values", Idle::False),
-    ("opto_preserve_queries", Idle::False),
-    ("opto_preserve_keys", Idle::False),
-    ("opto_graft_in_model_ckpt", Idle::Null),
-    ("opto_graft_in_model_cfg", Idle::Null),
-    ("opto_graft_in_model_till_layer", Idle::Null),
-    ("opto_graft_out_model_ckpt", Idle::Null),
-    ("opto_graft_out_model_cfg", Idle::Null),
-    ("opto_graft_out_model_from_layer", Idle::Null),
-];
-
-enum Idle {
-    Null,
-    False,
-    Number(f64),
-}
-
-impl Idle {
-    fn is(&self, value: &Value) -> bool {
-        match self {
-            Idle::Null => value.is_null(),
-            Idle::False => value == &Value::Bool(false) || value.is_null(),
-            Idle::Number(number) => value.as_f64() == Some(*number),
-        }
-    }
-}
 
 /// What is carried over. Defaults are the published parser's.
 #[derive(Deserialize)]
@@ -262,36 +218,43 @@ impl Default for Config {
     }
 }
 
-/// Reads a `config.json`. Files that it names are looked for beside it, then where it says.
+/// Reads a `config.json`, and which other models it grafts. Files that it names are looked for beside it, then where it says.
 ///
 /// Dropped, since no number depends on it: config_from_file, suppress_output, base_folder, use_wandb, raw_name, disable_jit, no_load_seeds,
 /// no_load_opt_state, eval_bs.
 ///
 /// # Errors
 /// It is no such file, has an option that the published code does not have, or one that is not supported; the message names it.
-pub fn read_config(path: &Path) -> Result<Experiment> {
+pub fn read_config(path: &Path) -> Result<(Experiment, Vec<Graft>)> {
     let text = fs::read_to_string(path).map_err(Error::file(path))?;
     let wrong = |message: String| Error::damaged(path, message);
     let options: Map<String, Value> =
         serde_json::from_str(&text).map_err(|error| wrong(format!("not a config of the published code: {error}")))?;
     for (name, value) in &options {
-        let intervention = INTERVENTIONS.iter().find(|(option, _)| option == name);
-        match intervention {
-            Some((_, idle)) if idle.is(value) => {}
-            Some(_) => return Err(wrong(format!("{name}: {value}: interventions are not carried over yet"))),
-            None if REFUSED.contains(&name.as_str()) && !value.is_null() => return Err(wrong(format!("{name}: {value}: not supported"))),
-            None if KNOWN.contains(&name.as_str()) => {}
-            None => {
-                let names = KNOWN.iter().copied().chain(INTERVENTIONS.iter().map(|(option, _)| *option));
+        match name.as_str() {
+            refused if REFUSED.contains(&refused) && !value.is_null() => return Err(wrong(format!("{name}: {value}: not supported"))),
+            known if KNOWN.contains(&known) || interventions::names().any(|option| option == known) => {}
+            _ => {
+                let names = KNOWN.into_iter().chain(interventions::names());
                 let hint = nearest(name, names).map_or(String::new(), |nearest| format!("; did you mean \"{nearest}\"?"));
                 return Err(wrong(format!("{name}: the published code has no such option{hint}")));
             }
         }
     }
-    let config: Config = serde_json::from_value(Value::Object(options)).map_err(|error| wrong(error.to_string()))?;
-    let experiment = config.experiment(path).map_err(|error| wrong(error.to_string()))?;
-    check(&experiment).map_err(|error| wrong(error.to_string()))?;
-    Ok(experiment)
+    let config: Config = serde_json::from_value(Value::Object(options.clone())).map_err(|error| wrong(error.to_string()))?;
+    let opto = interventions::interventions(&options, config.depth).map_err(|error| wrong(error.to_string()))?;
+    let mut experiment = config.experiment(path).map_err(|error| wrong(error.to_string()))?;
+    (experiment.passes, experiment.interventions) = (opto.passes, opto.interventions);
+    let grafts = opto.grafts.into_iter().map(|graft| Graft {
+        checkpoint: found(&graft.checkpoint, path),
+        config: found(&graft.config, path),
+        ..graft
+    });
+    // What is continued in another model needs that model's checkpoint, which is imported later.
+    let mut checked = experiment.clone();
+    checked.passes.iter_mut().for_each(|pass| pass.donor = Some(pass.name.clone().into()).filter(|_| pass.name.starts_with("graft")));
+    check(&checked).map_err(|error| wrong(error.to_string()))?;
+    Ok((experiment, grafts.collect()))
 }
 
 /// An entry of an option that is given for each sampler or evaluator, or not at all.
@@ -383,6 +346,10 @@ impl Config {
                 at: self.ckpt_sched.clone(),
                 ..CheckpointSpec::default()
             },
+            measures: MeasureSpec::default(),
+            passes: Vec::new(),
+            interventions: Vec::new(),
+            hooks: Vec::new(),
             sweep: None,
         })
     }
@@ -473,6 +440,7 @@ fn pairs(labels: usize, shares: [f64; 3]) -> Split {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use optogen::site::Site;
 
     fn published(name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/published").join(name)
@@ -488,7 +456,7 @@ mod tests {
 
     #[test]
     fn the_induction_experiment_is_ours() {
-        let theirs = read_config(&published("base_s5.json")).unwrap();
+        let theirs = read_config(&published("base_s5.json")).unwrap().0;
         let ours = &load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../experiments/induction/base.toml"), &[], &[]).unwrap()[0];
         assert_eq!(theirs.name, "base_s5");
         assert_eq!(theirs.model, ModelSpec { outputs: Some(5), ..ours.model.clone() });
@@ -505,7 +473,7 @@ mod tests {
 
     #[test]
     fn a_deep_model_is_carried_over() {
-        let experiment = read_config(&published("deep_mlp_sinusoidal.none.json")).unwrap();
+        let experiment = read_config(&published("deep_mlp_sinusoidal.none.json")).unwrap().0;
         let model = experiment.model;
         assert_eq!((model.layers, model.width, model.heads, model.mlp_ratio), (3, 32, 4, Some(4.0)));
         assert_eq!((model.positions, model.time, model.outputs), (Positions::Sinusoidal, 30.0, Some(36)));
@@ -528,7 +496,7 @@ mod tests {
             "match_query_and_distractors": true, "assign_query_label_random": true, "data_type": "onehot", "model_output_classes": 40
         }"#;
         fs::write(&path, options.replace("[3, 1, 1]", "[1, 0, 0]")).unwrap();
-        let e = read_config(&path).unwrap();
+        let e = read_config(&path).unwrap().0;
         assert_eq!((e.name.as_str(), e.model.causal, e.model.init_rescale, e.model.norms), ("my-run", false, 0.5, false));
         assert_eq!(e.train.optimiser, OptimiserSpec { name: OptimiserName::Cosine, rate: 0.01, warmup: Some(10), decay: Some(90) });
         assert_eq!((e.train.weight_decay, e.train.batch, e.train.micro_batch), (0.1, 32, Some(8)));
@@ -556,12 +524,18 @@ mod tests {
     }
 
     #[test]
-    fn interventions_are_refused_by_name() {
-        let message = read_config(&published("induction.ablate_rest.json")).unwrap_err().to_string();
-        assert!(message.contains("induction.ablate_rest.json: opto_ablate_heads: [\"1:0\""), "{message}");
-        assert!(message.ends_with("interventions are not carried over yet"), "{message}");
-        let message = read_config(&published("induction.layer1_copy.json")).unwrap_err().to_string();
-        assert!(message.contains("opto_specific_fn: \"perfect_prev_token_input\": interventions"), "{message}");
+    fn interventions_are_carried_over() {
+        let of = |name: &str| read_config(&published(name)).unwrap().0;
+        let rest = of("induction.ablate_rest.json").interventions;
+        assert_eq!(rest.len(), 1);
+        assert_eq!((rest[0].site, rest[0].layers.of(2), rest[0].heads.of(8)), (Site::Value, vec![1], vec![0, 1, 2, 4, 5, 6, 7]));
+        let layer1 = of("induction.layer1_copy.json");
+        assert_eq!((layer1.passes.len(), layer1.interventions.len()), (1, 3));
+        assert_eq!(refusal(r#"{"opto_ablate_heads": ["one:two"]}"#), "config.json: opto_ablate_heads: \"one:two\" is no layer:head");
+        assert_eq!(
+            refusal(r#"{"opto_specific_fn": "perfect_prev_token_input", "opto_preserve_keys": true}"#),
+            "config.json: opto_preserve_keys: the published code ignores it beside perfect_prev_token_input; take it out"
+        );
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 mod config;
 mod eqx;
+mod interventions;
 mod npy;
 
 pub use config::read_config;
 pub use eqx::{PublishedCheckpoint, read_eqx};
+pub use interventions::{Graft, Opto, interventions};

@@ -12,6 +12,8 @@ mod recovery;
 
 pub use recovery::{keep_recovery_point, latest_verified};
 
+use crate::experiment::Experiment;
+use crate::transformer::Architecture;
 use crate::{Error, Result, durable};
 use candle_core::{Device, Tensor};
 use safetensors::SafeTensors;
@@ -126,6 +128,20 @@ impl Checkpoint {
             parameters: tensors(MODEL)?,
             optimiser: tensors(OPTIMISER)?,
         })
+    }
+}
+
+impl Checkpoint {
+    /// The architecture that its experiment says, of as many features as its parameters read.
+    ///
+    /// # Errors
+    /// It has no example embedding; `path` is how the message calls it.
+    pub fn architecture(&self, experiment: &Experiment, path: &Path) -> Result<Architecture> {
+        let find = |name: &str| self.parameters.iter().find(|entry| entry.0 == name);
+        let Some(features) = find("example_embed/weight").and_then(|(_, weight)| weight.dims().get(1).copied()) else {
+            return Err(Error::damaged(path, "it has no example embedding"));
+        };
+        Ok(Architecture::new(experiment, features, find("example_embed/bias").is_none()))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Whether an experiment makes sense as a whole, before anything is written: the model, training, seeds and schedules here, the sequences in
 //! `check/sequences.rs`.
 
+mod interventions;
 mod sequences;
 
 use super::{CheckpointSpec, EvaluationSpec, Experiment, ModelSpec, OptimiserName, Positions, TrainSpec};
@@ -66,7 +67,9 @@ pub(super) fn first_fault(experiment: &Experiment) -> Checked {
     schedules(&experiment.evaluation, &experiment.checkpoint)?;
     sequences::splits(&experiment.data)?;
     sequences::training(experiment)?;
-    sequences::evaluators(experiment)
+    sequences::evaluators(experiment)?;
+    interventions::interventions(experiment)?;
+    interventions::hooks(experiment)
 }
 
 fn require(holds: bool, key: impl Into<String>, message: impl FnOnce() -> String) -> Checked {

@@ -92,6 +92,13 @@ impl Experiment {
             ("checkpoint.at", checkpoint.at.as_ref().map_or(FlatValue::Text(None), json)),
             ("checkpoint.logarithmic", whole(checkpoint.logarithmic)),
             ("checkpoint.recovery_seconds", number(checkpoint.recovery_seconds)),
+            ("measures.heads", flag(self.measures.heads)),
+            ("measures.weights", flag(self.measures.weights)),
+            ("measures.attribution", flag(self.measures.attribution)),
+            ("measures.hook_megabytes", number(self.measures.hook_megabytes)),
+            ("pass", json(&self.passes)),
+            ("intervention", json(&self.interventions)),
+            ("hook", json(&self.hooks)),
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .into()

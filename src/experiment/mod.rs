@@ -4,9 +4,12 @@
 
 mod check;
 mod derived;
+mod hook;
 mod identity;
+mod intervention;
 mod read;
 mod schedule;
+mod selection;
 mod source;
 mod spec;
 mod sweep;
@@ -14,8 +17,11 @@ mod tree;
 mod wording;
 
 pub use check::{check, check_bank};
+pub use hook::*;
 pub use identity::FlatValue;
+pub use intervention::*;
 pub use read::{load, parse};
 pub use schedule::Schedule;
+pub use selection::{Role, Selection, TokenSelection};
 pub use spec::*;
 pub use wording::nearest;

@@ -18,7 +18,7 @@ use toml::de::{DeTable, Deserializer};
 ///   is set is no longer swept over.
 /// - `grids` are `KEY=VALUE,VALUE,…` and join the file's `[sweep]`; the same key replaces the file's values.
 ///
-/// A relative `data.bank` or evaluator's `file` is looked for in the experiment file's folder first; if it is there, the path begins with that
+/// A relative `data.bank`, evaluator's `file` or pass's `donor` is looked for in the experiment file's folder first; if it is there, the path begins with that
 /// folder from then on.
 ///
 /// # Errors
@@ -133,9 +133,10 @@ fn split<'a>(flag: &str, option: &'a str) -> Result<(&'a str, &'a str)> {
 /// Paths that lead to a file in the experiment file's folder begin with that folder; others are left for the current directory.
 fn settle_paths(experiment: &mut Experiment, folder: &Path) {
     let files = experiment.evaluators.iter_mut().filter_map(|evaluator| evaluator.file.as_mut());
-    for path in experiment.data.bank.iter_mut().chain(files) {
+    let donors = experiment.passes.iter_mut().filter_map(|pass| pass.donor.as_mut());
+    for path in experiment.data.bank.iter_mut().chain(files).chain(donors) {
         let beside: PathBuf = folder.join(&*path);
-        if beside.is_file() && beside.to_str().is_some() {
+        if beside.exists() && beside.to_str().is_some() {
             *path = beside;
         }
     }

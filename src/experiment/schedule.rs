@@ -1,6 +1,6 @@
 //! When evaluators run and checkpoints are kept: a question about the counter of sequences alone, so that a resumed run answers it as before.
 
-use super::{CheckpointSpec, EvaluationSpec, Experiment};
+use super::{Cadence, CheckpointSpec, EvaluationSpec, Experiment};
 
 /// The counts of sequences at which something is due.
 ///
@@ -32,6 +32,15 @@ impl Schedule {
     pub fn checkpoint(experiment: &Experiment) -> Self {
         let CheckpointSpec { every, at, logarithmic, .. } = &experiment.checkpoint;
         Self::new(experiment, *every, at.as_deref(), *logarithmic)
+    }
+
+    /// When a hook looks.
+    pub fn hook(experiment: &Experiment, cadence: Cadence) -> Self {
+        match cadence {
+            Cadence::Evaluation => Self::evaluation(experiment),
+            Cadence::Checkpoint => Self::checkpoint(experiment),
+            Cadence::Sequences(every) => Self::new(experiment, Some(every), None, None),
+        }
     }
 
     /// At every count, for what is looked at afterwards.

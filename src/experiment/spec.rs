@@ -1,5 +1,6 @@
 //! The tables and keys of an experiment file.
 
+use super::{HookSpec, InterventionSpec, MeasureSpec, PassSpec};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -27,6 +28,18 @@ pub struct Experiment {
     /// When checkpoints are kept.
     #[serde(default)]
     pub checkpoint: CheckpointSpec,
+    /// What is measured at every evaluation beside the metrics.
+    #[serde(default, skip_serializing_if = "MeasureSpec::is_default")]
+    pub measures: MeasureSpec,
+    /// Further forward passes, to copy from.
+    #[serde(default, rename = "pass", skip_serializing_if = "Vec::is_empty")]
+    pub passes: Vec<PassSpec>,
+    /// What is clamped.
+    #[serde(default, rename = "intervention", skip_serializing_if = "Vec::is_empty")]
+    pub interventions: Vec<InterventionSpec>,
+    /// What is looked at.
+    #[serde(default, rename = "hook", skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookSpec>,
     /// Values to sweep over; absent in the experiment of a single run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sweep: Option<SweepSpec>,

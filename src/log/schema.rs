@@ -1,14 +1,15 @@
 //! One schema a table; its version stands in the metadata.
 
+use crate::heads;
 use crate::metrics::Metrics;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The tables that grow with a run.
-pub const TABLES: [&str; 4] = ["train", "timing", "eval", "eval_examples"];
+pub const TABLES: [&str; 5] = ["train", "timing", "eval", "eval_examples", "heads"];
 
-/// The schema of one of `TABLES`; every table begins with `run_id` and `sequences`.
+/// The schema of one of `TABLES`, or of a hook's table; every table begins with `run_id` and `sequences`.
 ///
 /// | table | a row for each | columns |
 /// |---|---|---|
@@ -16,6 +17,8 @@ pub const TABLES: [&str; 4] = ["train", "timing", "eval", "eval_examples"];
 /// | `timing` | evaluation | seconds since the run began, interruptions left out |
 /// | `eval` | evaluation and evaluator | the mean of each metric |
 /// | `eval_examples` | evaluation, evaluator and example | each metric |
+/// | `heads` | evaluation, evaluator, layer and head | each measure of heads |
+/// | a hook's | look and entry | during, layer, head, example, at, to, dimension (null where it does not apply), statistic, value |
 pub fn schema(table: &str) -> SchemaRef {
     let column = |name: &str, kind: DataType| Field::new(name, kind, false);
     let mut fields = vec![column("run_id", DataType::Utf8), column("sequences", DataType::Int64)];
@@ -31,9 +34,18 @@ pub fn schema(table: &str) -> SchemaRef {
             fields.push(column("evaluator", DataType::Utf8));
             fields.extend(Metrics::NAMES.map(|name| column(name, DataType::Float64)));
         }
-        _ => {
+        "eval_examples" => {
             fields.extend([column("evaluator", DataType::Utf8), column("example", DataType::Int64)]);
             fields.extend(Metrics::NAMES.map(|name| column(name, DataType::Float32)));
+        }
+        "heads" => {
+            fields.extend([column("evaluator", DataType::Utf8), column("layer", DataType::Int64), column("head", DataType::Int64)]);
+            fields.extend(heads::NAMES.map(|name| column(name, DataType::Float64)));
+        }
+        _ => {
+            fields.push(column("during", DataType::Utf8));
+            fields.extend(["layer", "head", "example", "at", "to", "dimension"].map(|name| Field::new(name, DataType::Int64, true)));
+            fields.extend([column("statistic", DataType::Utf8), column("value", DataType::Float32)]);
         }
     }
     Arc::new(Schema::new_with_metadata(fields, version(table)))

@@ -2,9 +2,12 @@
 
 use super::table::{Table, repeated};
 use crate::Result;
+use crate::experiment::Experiment;
+use crate::heads::HeadMeasures;
+use crate::look::Rows;
 use crate::metrics::Metrics;
 use crate::run_folder::RunFolder;
-use arrow::array::{ArrayRef, Float32Array, Float64Array, Int64Array};
+use arrow::array::{ArrayRef, Float32Array, Float64Array, Int64Array, StringArray};
 use bevy_ecs::component::Component;
 use std::sync::Arc;
 
@@ -19,6 +22,8 @@ pub struct RunLog {
     timing: Table,
     eval: Table,
     eval_examples: Option<Table>,
+    heads: Option<Table>,
+    hooks: Vec<(String, Table)>,
     steps: Steps,
 }
 
@@ -33,23 +38,26 @@ struct Steps {
 }
 
 impl RunLog {
-    /// The tables of a new run, with `examples` that of the examples too.
-    pub fn create(folder: &RunFolder, examples: bool) -> Result<Self> {
-        Self::open(folder, examples, |name| Table::create(folder, name))
+    /// The tables that an experiment asks for, new.
+    pub fn create(folder: &RunFolder, experiment: &Experiment) -> Result<Self> {
+        Self::open(folder, experiment, |name| Table::create(folder, name))
     }
 
     /// The tables as they were when `from` sequences had been seen.
-    pub fn resume(folder: &RunFolder, examples: bool, from: u64, warnings: &mut Vec<String>) -> Result<Self> {
-        Self::open(folder, examples, |name| Table::resume(folder, name, from, warnings))
+    pub fn resume(folder: &RunFolder, experiment: &Experiment, from: u64, warnings: &mut Vec<String>) -> Result<Self> {
+        Self::open(folder, experiment, |name| Table::resume(folder, name, from, warnings))
     }
 
-    fn open(folder: &RunFolder, examples: bool, mut open: impl FnMut(&str) -> Result<Table>) -> Result<Self> {
+    fn open(folder: &RunFolder, experiment: &Experiment, mut open: impl FnMut(&str) -> Result<Table>) -> Result<Self> {
+        let (examples, heads) = (experiment.evaluation.examples, experiment.measures.heads);
         Ok(Self {
             run_id: folder.run_id().into(),
             train: open("train")?,
             timing: open("timing")?,
             eval: open("eval")?,
             eval_examples: if examples { Some(open("eval_examples")?) } else { None },
+            heads: if heads { Some(open("heads")?) } else { None },
+            hooks: experiment.hooks.iter().map(|hook| Ok((hook.table.clone(), open(&hook.table)?))).collect::<Result<_>>()?,
             steps: Steps::default(),
         })
     }
@@ -107,15 +115,56 @@ impl RunLog {
         Ok(())
     }
 
+    /// Rows of `heads`.
+    pub fn heads(&mut self, sequences: u64, evaluator: &str, measures: &HeadMeasures) -> Result<()> {
+        let Some(table) = &mut self.heads else { return Ok(()) };
+        let rows: Vec<_> = measures.rows().collect();
+        let whole = |of: fn(&(usize, usize, [f64; 6])) -> usize| -> ArrayRef {
+            Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| of(row) as i64)))
+        };
+        let mut columns = vec![
+            repeated(&self.run_id, rows.len()),
+            Arc::new(Int64Array::from(vec![sequences as i64; rows.len()])) as ArrayRef,
+            repeated(evaluator, rows.len()),
+            whole(|row| row.0),
+            whole(|row| row.1),
+        ];
+        columns.extend((0..6).map(|index| Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.2[index]))) as ArrayRef));
+        table.append(columns)
+    }
+
+    /// Rows of a hook's table.
+    pub fn look(&mut self, table: &str, rows: Rows) -> Result<()> {
+        let Some((_, table)) = self.hooks.iter_mut().find(|(name, _)| name == table) else { return Ok(()) };
+        let count = rows.len();
+        table.append(vec![
+            repeated(&self.run_id, count),
+            Arc::new(Int64Array::from(vec![rows.sequences as i64; count])),
+            repeated(&rows.during, count),
+            Arc::new(Int64Array::from(rows.layer)),
+            Arc::new(Int64Array::from(rows.head)),
+            Arc::new(Int64Array::from(rows.example)),
+            Arc::new(Int64Array::from(rows.at)),
+            Arc::new(Int64Array::from(rows.to)),
+            Arc::new(Int64Array::from(rows.dimension)),
+            Arc::new(StringArray::from(rows.statistic)),
+            Arc::new(Float32Array::from(rows.value)),
+        ])
+    }
+
     /// Makes all rows last.
     pub fn sync(&mut self) -> Result<()> {
         self.journal_steps()?;
-        [&mut self.train, &mut self.timing, &mut self.eval].into_iter().chain(&mut self.eval_examples).try_for_each(Table::sync)
+        let always = [&mut self.train, &mut self.timing, &mut self.eval].into_iter();
+        let asked = self.eval_examples.iter_mut().chain(&mut self.heads).chain(self.hooks.iter_mut().map(|(_, table)| table));
+        always.chain(asked).try_for_each(Table::sync)
     }
 
     /// Seals all tables, for good.
     pub fn finish(mut self) -> Result<()> {
         self.journal_steps()?;
-        [self.train, self.timing, self.eval].into_iter().chain(self.eval_examples).try_for_each(Table::finish)
+        let always = [self.train, self.timing, self.eval].into_iter();
+        let asked = self.eval_examples.into_iter().chain(self.heads).chain(self.hooks.into_iter().map(|(_, table)| table));
+        always.chain(asked).try_for_each(Table::finish)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Real, accumulate, dot, for_real, like, look, slice, zeros};
 use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tensor};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// How the heads of a layer attend.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,7 +25,23 @@ pub fn attention(qkv: &Tensor, heads: Heads, query_alone: bool) -> Result<Tensor
     if !qkv.device().is_cpu() {
         return attention_composed(qkv, heads, query_alone);
     }
-    for_real!(qkv, T => qkv.apply_op1(Attention::<T> { heads, query_alone, pattern: OnceLock::new() }))
+    for_real!(qkv, T => qkv.apply_op1(Attention::<T> { heads, query_alone, pattern: Arc::default() }))
+}
+
+/// The same for all tokens, and the pattern `[K, B, H, T, T]`, to be looked at: no gradient flows into it.
+pub fn attention_and_pattern(qkv: &Tensor, heads: Heads) -> Result<(Tensor, Tensor)> {
+    if !qkv.device().is_cpu() {
+        let [q, k, v] = split(qkv, heads)?;
+        let seen = pattern(&scores(&rotated(&q, heads)?, &rotated(&k, heads)?, heads)?)?;
+        return Ok((weighted(&seen, &v)?, seen.detach()));
+    }
+    let (members, sequences, tokens, _) = qkv.dims4()?;
+    for_real!(qkv, T => {
+        let kept = Arc::<OnceLock<Vec<T>>>::default();
+        let z = qkv.apply_op1(Attention::<T> { heads, query_alone: false, pattern: kept.clone() })?;
+        let pattern = kept.get().cloned().unwrap_or_default();
+        Ok((z, Tensor::from_vec(pattern, (members, sequences, heads.count, tokens, tokens), qkv.device())?))
+    })
 }
 
 /// The same of plain operations.
@@ -93,7 +109,7 @@ struct Attention<T> {
     heads: Heads,
     query_alone: bool,
     /// What the forward pass leaves for the backward pass: `[K·B, H, T or 1, T]`.
-    pattern: OnceLock<Vec<T>>,
+    pattern: Arc<OnceLock<Vec<T>>>,
 }
 
 /// Sizes of one application, and where things lie within a sequence.

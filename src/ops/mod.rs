@@ -15,7 +15,7 @@ mod linear;
 mod tokens;
 
 pub use adam::{Adam, adam, descend};
-pub use attention::{Heads, attention, attention_composed, pattern, rotated, scores, split, weighted};
+pub use attention::{Heads, attention, attention_and_pattern, attention_composed, pattern, rotated, scores, split, weighted};
 pub use cross_entropy::{cross_entropy, cross_entropy_composed};
 pub use gelu::{gelu, gelu_composed};
 pub use layer_norm::{layer_norm, layer_norm_composed};

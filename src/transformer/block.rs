@@ -52,7 +52,11 @@ impl Block {
         let stream = gate.pass(Site::ResidualPre, layer, stream.clone())?;
         let input = gate.pass(Site::AttentionNorm, layer, normalised(&self.norm1, &stream)?)?;
         let qkv = ops::linear(&input, &self.qkv, Plus::Nothing)?;
-        let z = if gate.touches_any(&INNER_SITES, layer) {
+        let z = if gate.only_looks_at(Site::Pattern, layer, &INNER_SITES) {
+            let (z, pattern) = ops::attention_and_pattern(&qkv, self.heads)?;
+            gate.pass(Site::Pattern, layer, pattern)?;
+            z
+        } else if gate.touches_any(&INNER_SITES, layer) {
             self.attention(&qkv, gate)?
         } else {
             ops::attention(&qkv, self.heads, query_alone)?

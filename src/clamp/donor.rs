@@ -1,0 +1,84 @@
+//! Other models that take part in a forward pass: loaded from checkpoints, not trained, with their own interventions.
+
+use super::Plan;
+use crate::checkpoint::Checkpoint;
+use crate::experiment::{Experiment, parse};
+use crate::transformer::{Architecture, Parameters, Transformer};
+use crate::{Error, Result};
+use candle_core::{Device, Tensor};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A model of a checkpoint.
+pub struct Donor {
+    /// Sequences that it had seen.
+    pub sequences: u64,
+    /// Its experiment.
+    pub experiment: Experiment,
+    /// What it is made of.
+    pub architecture: Architecture,
+    parameters: Vec<(String, Tensor)>,
+}
+
+/// The donors of an experiment and the donors of those, by the path of their checkpoint.
+#[derive(Clone, Default)]
+pub struct Donors(HashMap<PathBuf, Arc<Donor>>);
+
+impl Donors {
+    /// Loads all donors that an experiment names, and theirs.
+    ///
+    /// # Errors
+    /// A checkpoint is not there, or damaged.
+    pub fn load(experiment: &Experiment) -> Result<Self> {
+        let mut donors = Self::default();
+        donors.add(experiment)?;
+        Ok(donors)
+    }
+
+    fn add(&mut self, experiment: &Experiment) -> Result<()> {
+        for path in experiment.passes.iter().filter_map(|pass| pass.donor.as_ref()) {
+            if !self.0.contains_key(path) {
+                let donor = Arc::new(Donor::read(path)?);
+                self.0.insert(path.clone(), donor.clone());
+                self.add(&donor.experiment)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Those of several experiments together.
+    pub fn extend(&mut self, others: Donors) {
+        self.0.extend(others.0);
+    }
+
+    /// The donor of a checkpoint.
+    pub fn get(&self, path: &Path) -> Result<&Arc<Donor>> {
+        self.0.get(path).ok_or_else(|| Error::Invalid(format!("the donor {} was not loaded", path.display())))
+    }
+}
+
+impl Donor {
+    fn read(path: &Path) -> Result<Self> {
+        if !path.is_dir() {
+            return Err(Error::Invalid(format!("pass.donor: there is no checkpoint folder {}", path.display())));
+        }
+        let checkpoint = Checkpoint::read(path)?;
+        let experiment = parse(&checkpoint.experiment, &path.join("experiment.toml").display().to_string())?;
+        let architecture = checkpoint.architecture(&experiment, path)?;
+        Ok(Self { sequences: checkpoint.sequences, experiment, architecture, parameters: checkpoint.parameters })
+    }
+
+    /// So many copies of it, stacked.
+    pub(super) fn transformer(&self, copies: usize, device: &Device) -> Result<Transformer> {
+        Transformer::new(self.architecture.clone(), Parameters::stack(&vec![self.parameters.clone(); copies], device)?)
+    }
+}
+
+/// A donor ready to run beside a cohort.
+pub(super) struct Running {
+    pub(super) donor: Arc<Donor>,
+    pub(super) transformer: Transformer,
+    /// Its own interventions.
+    pub(super) plan: Plan,
+}

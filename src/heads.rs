@@ -1,0 +1,113 @@
+//! How each head attends, measured on sequences: the standing measures of `heads.parquet`.
+//!
+//! | measure | of the attention pattern, mean over sequences |
+//! |---|---|
+//! | `induction_strength` | the query's attention to labels equal to its own, less that to the other labels (Singh et al. 2024, §3); a pattern clamped to strength s has 2s − 1 |
+//! | `previous_token` | attention of label tokens to the token before, their exemplar (Olsson et al. 2022, §2) |
+//! | `itself` | attention of label tokens to themselves |
+//! | `entropy` | entropy of the query's attention, in nats |
+//! | `to_labels` | the query's attention to all labels |
+//! | `to_exemplars` | the query's attention to the exemplars of the context |
+
+use candle_core::{DType, Device, Result, Tensor};
+
+/// The measures' names.
+pub const NAMES: [&str; 6] = ["induction_strength", "previous_token", "itself", "entropy", "to_labels", "to_exemplars"];
+
+/// Sums of the measures over sequences, head by head.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HeadMeasures {
+    heads: usize,
+    sums: Vec<[f64; 6]>,
+    sequences: Vec<usize>,
+}
+
+impl HeadMeasures {
+    /// Adds the sequences of a layer's patterns.
+    ///
+    /// # Shapes
+    /// `pattern` [B, H, T, T], `labels` u32 [B, P].
+    pub fn append(&mut self, layer: usize, pattern: &Tensor, labels: &Tensor) -> Result<()> {
+        let (sequences, heads, tokens, _) = pattern.dims4()?;
+        let pairs = labels.dim(1)?;
+        self.heads = heads;
+        self.sums.resize(self.sums.len().max((layer + 1) * heads), [0.0; 6]);
+        self.sequences.resize(self.sequences.len().max(layer + 1), 0);
+        self.sequences[layer] += sequences;
+        let labels: Vec<u32> = labels.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?;
+        let pattern = pattern.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.contiguous()?;
+        crate::ops::look(&pattern, |pattern: &[f32]| {
+            for (pattern, labels) in pattern.chunks_exact(heads * tokens * tokens).zip(labels.chunks_exact(pairs)) {
+                for (head, pattern) in pattern.chunks_exact(tokens * tokens).enumerate() {
+                    let sums = &mut self.sums[layer * heads + head];
+                    for (sum, value) in sums.iter_mut().zip(measures(pattern, labels)) {
+                        *sum += value;
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Layer, head and the means of the measures.
+    pub fn rows(&self) -> impl Iterator<Item = (usize, usize, [f64; 6])> + '_ {
+        self.sums.iter().enumerate().map(|(index, sums)| {
+            let layer = index / self.heads;
+            (layer, index % self.heads, sums.map(|sum| sum / self.sequences[layer] as f64))
+        })
+    }
+
+    /// The largest value of a measure over all heads.
+    pub fn largest(&self, measure: &str) -> Option<f64> {
+        let index = NAMES.iter().position(|name| *name == measure)?;
+        self.rows().map(|(.., values)| values[index]).max_by(f64::total_cmp)
+    }
+}
+
+/// The measures of one pattern `[T, T]`.
+fn measures(pattern: &[f32], labels: &[u32]) -> [f64; 6] {
+    let context = labels.len() - 1;
+    let tokens = 2 * context + 1;
+    let at = |t: usize, s: usize| f64::from(pattern[t * tokens + s]);
+    let (mut strength, mut previous, mut itself, mut to_labels, mut to_exemplars) = (0.0, 0.0, 0.0, 0.0, 0.0);
+    for pair in 0..context {
+        let (exemplar, label) = (2 * pair, 2 * pair + 1);
+        let attended = at(tokens - 1, label);
+        strength += if labels[pair] == labels[context] { attended } else { -attended };
+        to_labels += attended;
+        to_exemplars += at(tokens - 1, exemplar);
+        previous += at(label, exemplar) / context as f64;
+        itself += at(label, label) / context as f64;
+    }
+    let entropy = (0..tokens).map(|s| at(tokens - 1, s)).filter(|&p| p > 0.0).map(|p| -p * p.ln()).sum();
+    [strength, previous, itself, entropy, to_labels, to_exemplars]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_pattern_has_its_measures() {
+        // x₁ l₁ x₂ l₂ x_query; the query's label is the second.
+        let rows: [[f32; 5]; 5] = [
+            [1.0, 0.0, 0.0, 0.0, 0.0],
+            [0.75, 0.25, 0.0, 0.0, 0.0],
+            [0.0, 0.0, 1.0, 0.0, 0.0],
+            [0.0, 0.0, 0.25, 0.75, 0.0],
+            [0.125, 0.125, 0.0, 0.5, 0.25],
+        ];
+        let one = Tensor::new(&rows, &Device::Cpu).unwrap().reshape((1, 1, 5, 5)).unwrap();
+        let mut measures = HeadMeasures::default();
+        let labels = Tensor::new(&[[7u32, 9, 9]], &Device::Cpu).unwrap();
+        measures.append(1, &one, &labels).unwrap();
+        measures.append(1, &one, &labels).unwrap();
+        let (layer, head, values) = measures.rows().last().unwrap();
+        let entropy = 2.0 * 0.125 * 8f64.ln() + 0.5 * 2f64.ln() + 0.25 * 4f64.ln();
+        assert_eq!((layer, head), (1, 0));
+        for (value, expected) in values.into_iter().zip([0.375, 0.5, 0.5, entropy, 0.625, 0.125]) {
+            assert!((value - expected).abs() < 1e-7, "{values:?}");
+        }
+        assert_eq!(measures.largest("previous_token"), Some(0.5).filter(|_| measures.rows().count() == 2));
+    }
+}

@@ -1,0 +1,135 @@
+//! clamp: compiles interventions into plans where they changed, and notes when a measure crosses a threshold that one waits for.
+
+use crate::stage::{Begin, Stage, Step};
+use bevy_app::{App, Plugin};
+use bevy_ecs::prelude::*;
+use optogen::Result;
+use optogen::clamp::{Clamped, Donors, Moments, Now, Phase, Plan};
+use optogen::components::*;
+use optogen::experiment::{InterventionSpec, Moment};
+use optogen::transformer::Transformer;
+
+/// Adds the systems to both schedules.
+pub struct ClampPlugin;
+
+impl Plugin for ClampPlugin {
+    fn build(&self, app: &mut App) {
+        app.init_resource::<DonorShelf>();
+        app.add_systems(Step, (compile.in_set(Stage::Clamp), watch.in_set(Stage::Measure)));
+        app.add_systems(Begin, (compile.in_set(Stage::Clamp), watch.in_set(Stage::Measure)));
+    }
+}
+
+/// The other models that take part in passes.
+#[derive(Resource, Default)]
+pub struct DonorShelf(pub Donors);
+
+/// The moments of the interventions of models, for a forward pass after so many sequences.
+pub(crate) fn now<'a>(
+    sequences: u64,
+    models: impl Iterator<Item = Entity>,
+    lists: &Query<&Interventions>,
+    moments: &'a Query<&Moments>,
+) -> Now {
+    let own = |model: Entity| {
+        let list = lists.get(model).into_iter().flat_map(|list| list.iter());
+        list.map(|intervention| moments.get(intervention).copied().unwrap_or_default()).collect()
+    };
+    Now { sequences, moments: models.map(own).collect() }
+}
+
+type Trained<'a> = (Entity, &'a Members, &'a Transformer, &'a mut Plan, &'a mut Trouble);
+type Measuring<'a> = (&'a Evaluator, &'a EvaluatorOf, &'a mut Plan, &'a mut Evaluation);
+
+#[allow(clippy::too_many_arguments)]
+fn compile(
+    changed: Query<(), Or<(Changed<Intervention>, Changed<InterventionOn>)>>,
+    fresh: Query<(), Or<(Added<Transformer>, Added<Evaluator>)>>,
+    mut removed: RemovedComponents<Intervention>,
+    interventions: Query<&Intervention>,
+    models: Query<(&Model, &MemberOf, Option<&Interventions>, Has<Replayed>)>,
+    mut cohorts: Query<Trained, Without<Evaluator>>,
+    shapes: Query<&Transformer>,
+    mut evaluators: Query<Measuring, Without<Transformer>>,
+    shelf: Res<DonorShelf>,
+) {
+    if changed.is_empty() && fresh.is_empty() && removed.read().next().is_none() {
+        return;
+    }
+    let specs = |list: Option<&Interventions>| -> Vec<InterventionSpec> {
+        let list = list.into_iter().flat_map(|list| list.iter());
+        list.filter_map(|entity| Some(interventions.get(entity).ok()?.0.clone())).collect()
+    };
+    for (_, members, transformer, mut plan, mut trouble) in &mut cohorts {
+        let own: Vec<_> = models.iter_many(members.iter()).flatten().collect();
+        let lists: Vec<_> = own.iter().map(|(_, _, list, _)| specs(*list)).collect();
+        let clamped: Vec<_> =
+            lists.iter().zip(&own).map(|(specs, (model, ..))| Clamped { specs, passes: &model.experiment.passes }).collect();
+        let pairs = own.first().and_then(|(model, ..)| model.experiment.data.mixture.first()).map_or(1, |mixture| mixture.context + 1);
+        let parameters = transformer.parameters();
+        trouble.guard(|| {
+            *plan = Plan::compile(&clamped, transformer.architecture(), Phase::Training, &shelf.0, pairs, parameters.device())?;
+            Ok(())
+        });
+    }
+    for (evaluator, of, mut plan, mut evaluation) in &mut evaluators {
+        let Ok((model, cohort, list, replayed)) = models.get(of.0) else { continue };
+        let Ok(transformer) = shapes.get(cohort.0) else { continue };
+        let own = specs(list);
+        let clamped = Clamped { specs: &own, passes: &model.experiment.passes };
+        let phase = Phase::Evaluator(&evaluator.name, replayed);
+        let device = transformer.parameters().device();
+        match Plan::compile(&[clamped], transformer.architecture(), phase, &shelf.0, evaluator.pairs(), device) {
+            Ok(compiled) => *plan = compiled,
+            Err(error) => evaluation.0 = Some(Err(error)),
+        }
+    }
+}
+
+/// Notes the moments at which measures first cross the thresholds of interventions.
+fn watch(
+    mut waiting: Query<(&Intervention, &InterventionOn, &mut Moments)>,
+    models: Query<(&Evaluators, &MemberOf)>,
+    cohorts: Query<&Progress>,
+    evaluators: Query<(&Evaluator, &Evaluation)>,
+) {
+    for (intervention, on, mut moments) in &mut waiting {
+        let Ok((list, cohort)) = models.get(on.0) else { continue };
+        let Ok(progress) = cohorts.get(cohort.0) else { continue };
+        let crossed = |moment: &Moment| -> Option<u64> {
+            let Moment::Crossing(crossing) = moment else { return None };
+            let (_, evaluation) =
+                evaluators.iter_many(list.iter()).flatten().find(|(evaluator, _)| evaluator.name == crossing.evaluator)?;
+            let value = evaluation.0.as_ref()?.as_ref().ok()?.value(&crossing.measure)?;
+            crossing.is_crossed(value).then_some(progress.sequences)
+        };
+        let began = moments.began.or_else(|| crossed(&intervention.0.from));
+        let ended = moments.ended.or_else(|| crossed(intervention.0.until.as_ref()?));
+        let next = Moments { began, ended };
+        if *moments != next {
+            *moments = next;
+        }
+    }
+}
+
+/// Whether everything that an experiment clamps can be compiled, before anything is written.
+///
+/// # Errors
+/// A donor is not there or does not fit.
+pub fn check_interventions(
+    experiment: &optogen::experiment::Experiment,
+    architecture: &optogen::transformer::Architecture,
+    evaluators: &[Evaluator],
+    replayed: bool,
+    donors: &Donors,
+) -> Result<()> {
+    let clamped = [Clamped { specs: &experiment.interventions, passes: &experiment.passes }];
+    let pairs = experiment.data.mixture.first().map_or(1, |mixture| mixture.context + 1);
+    let device = candle_core::Device::Cpu;
+    Plan::compile(&clamped, architecture, Phase::Training, donors, pairs, &device)?;
+    for evaluator in evaluators {
+        let phase = Phase::Evaluator(&evaluator.name, replayed);
+        Plan::compile(&clamped, architecture, phase, donors, evaluator.pairs(), &device)?;
+    }
+    Ok(())
+}
