@@ -26,8 +26,17 @@ pub enum Command {
     Run(RunArguments),
     /// Makes a run of the published code (its config.json, and its own checkpoint and evaluation files) a run folder of ours.
     Import(ImportArguments),
-    /// Evaluates every checkpoint of a run with the evaluators of its experiment.
+    /// Evaluates the checkpoints of runs again, with further interventions, hooks and measures if you like.
+    #[command(after_help = "Examples:\n  \
+        optogen replay runs/demo --out runs/again\n  \
+        optogen replay runs/demo --with experiments/induction/each_head.toml --spread 20 --out runs/heads")]
     Replay(ReplayArguments),
+    /// Goes on from a checkpoint of a run, with the same order of the data and other interventions.
+    #[command(after_help = "Example:\n  \
+        optogen branch runs/demo/run=induction-base-25d85a25 --at 200000 --with mine.toml --out runs/branch")]
+    Branch(BranchArguments),
+    /// Lists every site of an experiment's model: its names, its shape, and which interventions and hooks stand there.
+    Sites(SitesArguments),
 }
 
 /// `optogen run`.
@@ -81,13 +90,63 @@ pub struct ReplayArguments {
     /// Where the tables go, OUT/run=ID/ each.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    /// A file on top of each run's experiment: further [[intervention]], [[pass]] and [[hook]], [measures], and [sweep] for many sets of them.
+    #[arg(long = "with", value_name = "FILE")]
+    pub with: Option<PathBuf>,
+    /// Changes a key, as in `optogen run`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// One replay for each value, as in `optogen run`.
+    #[arg(long = "grid", value_name = "KEY=V1,V2,…")]
+    pub grids: Vec<String>,
+    /// Only so many checkpoints, evenly spread, the first and the last among them.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub spread: Option<u32>,
     /// What all understand.
     #[command(flatten)]
     pub common: CommonArguments,
 }
 
-/// What all that compute understand.
+/// `optogen branch`.
 #[derive(Args)]
+pub struct BranchArguments {
+    /// The run folder.
+    pub run: PathBuf,
+    /// The checkpoint from which it goes on, by the number of sequences seen.
+    #[arg(long, value_name = "SEQUENCES")]
+    pub at: u64,
+    /// A file on top of the run's experiment, as in `optogen replay`.
+    #[arg(long = "with", value_name = "FILE")]
+    pub with: Option<PathBuf>,
+    /// Changes a key, as in `optogen run`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// One branch for each value, as in `optogen run`.
+    #[arg(long = "grid", value_name = "KEY=V1,V2,…")]
+    pub grids: Vec<String>,
+    /// Where run folders go, OUT/run=ID/ each.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Goes on with branches that were interrupted; those that are finished are only shown.
+    #[arg(long)]
+    pub resume: bool,
+    /// What all understand.
+    #[command(flatten)]
+    pub common: CommonArguments,
+}
+
+/// `optogen sites`.
+#[derive(Args)]
+pub struct SitesArguments {
+    /// The experiment file.
+    pub file: PathBuf,
+    /// Changes a key, as in `optogen run`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+}
+
+/// What all that compute understand.
+#[derive(Args, Clone)]
 pub struct CommonArguments {
     /// What to compute on: auto, cpu, or cuda:N.
     #[arg(long, default_value = "auto")]

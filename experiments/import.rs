@@ -78,6 +78,7 @@ fn checkpoint(experiment: &Experiment, published: PublishedCheckpoint) -> Checkp
         experiment: experiment.to_toml(),
         parameters: published.parameters,
         optimiser: published.optimiser.1,
+        moments: Vec::new(),
     }
 }
 

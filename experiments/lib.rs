@@ -1,5 +1,6 @@
 //! Sentences: the program optogen, and the experiment files of the papers.
 
+pub mod branch;
 pub mod cli;
 pub mod device;
 pub mod evaluators;
@@ -9,4 +10,5 @@ pub mod picture;
 pub mod replay;
 pub mod run;
 mod signals;
+pub mod sites;
 pub mod table;

@@ -3,7 +3,7 @@
 use clap::Parser;
 use optogen::{Error, Result};
 use optogen_experiments::cli::{Command, CommandLine};
-use optogen_experiments::{import, replay, run};
+use optogen_experiments::{branch, import, replay, run, sites};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -12,6 +12,8 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Import(arguments) => import::import(arguments),
         Command::Replay(arguments) => replay::replay(arguments),
+        Command::Branch(arguments) => branch::branch(arguments),
+        Command::Sites(arguments) => sites::sites(arguments),
     };
     match result {
         Ok(code) => ExitCode::from(code),

@@ -1,18 +1,25 @@
-//! `optogen replay`: evaluates every checkpoint of a run.
+//! `optogen replay`: evaluates the checkpoints of runs again, with further interventions, hooks and measures.
 
 use crate::cli::ReplayArguments;
 use crate::device;
 use crate::evaluators::evaluators;
 use crate::outcome::{Outcome, tell};
+use crate::run::check_checkpoint;
+use bevy_ecs::prelude::*;
 use candle_core::Device;
+use optogen::bank::ClassBank;
 use optogen::checkpoint::{Checkpoint, list};
-use optogen::components::Status;
-use optogen::experiment::{Experiment, check_bank, load};
+use optogen::clamp::Donors;
+use optogen::components::{Evaluator, Model, Status};
+use optogen::experiment::{Experiment, check_bank, load_with};
 use optogen::log::{RunLog, RunRow, write_run_row};
+use optogen::look::writing;
 use optogen::run_folder::RunFolder;
 use optogen::transformer::{Parameters, Transformer};
 use optogen::{Error, Result, durable};
+use optogen_systems::clamp::{ClampPlugin, DonorShelf, check_interventions};
 use optogen_systems::evaluate::EvaluatePlugin;
+use optogen_systems::look::LookPlugin;
 use optogen_systems::record::RecordPlugin;
 use optogen_systems::run::Clock;
 use optogen_systems::spawn::{place, spawn_measured};
@@ -32,7 +39,10 @@ pub fn replay(arguments: &ReplayArguments) -> Result<u8> {
     for folder in &arguments.folders {
         runs.extend(runs_in(folder)?);
     }
-    let outcomes = runs.iter().map(|run| replay_run(run, arguments, &device)).collect::<Result<Vec<_>>>()?;
+    let mut outcomes = Vec::new();
+    for run in &runs {
+        outcomes.extend(replay_run(run, arguments, &device)?);
+    }
     tell(&outcomes, &arguments.out, arguments.common.quiet)
 }
 
@@ -51,53 +61,118 @@ fn runs_in(folder: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Result<Outcome> {
-    let experiment = one(load(&run.join("experiment.toml"), &[], &[])?)?;
-    let run_id = run_id_of(run, &experiment);
-    let checkpoints = list(&run.join("checkpoints"))?;
+/// What is replayed of a run: its experiment, changed or not, with its evaluators.
+struct Variant {
+    run_id: String,
+    experiment: Experiment,
+    evaluators: Vec<Evaluator>,
+}
+
+/// All variants of a run in one pass over its checkpoints.
+fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Result<Vec<Outcome>> {
+    let file = run.join("experiment.toml");
+    let changed = arguments.with.is_some() || !arguments.sets.is_empty() || !arguments.grids.is_empty();
+    let experiments = load_with(&file, arguments.with.as_deref(), &arguments.sets, &arguments.grids)?;
+    let checkpoints = spread(list(&run.join("checkpoints"))?, arguments.spread);
     let Some((_, first)) = checkpoints.first() else {
         return Err(Error::Invalid(format!("{}: there are no checkpoints to replay", run.display())));
     };
-    let architecture = Checkpoint::read(first)?.architecture(&experiment, first)?;
-    let drawn = experiment.evaluators.iter().any(|evaluator| evaluator.file.is_none());
-    let bank = if drawn { Some(optogen_data::load_bank(&experiment.data, Path::new("."), device)?) } else { None };
-    if let Some(bank) = &bank {
-        check_bank(&experiment, &bank.name, bank.classes, bank.exemplars)?;
-    }
-    let evaluators = evaluators(&experiment, &architecture, bank.as_ref(), device)?;
-
-    let mut app = app(|app| {
-        app.add_plugins((StagePlugin, EvaluatePlugin, RecordPlugin));
+    let first_read = Checkpoint::read(first)?;
+    let mut world_app = app(|app| {
+        app.add_plugins((StagePlugin, ClampPlugin, EvaluatePlugin, LookPlugin, RecordPlugin));
     });
-    let world = app.world_mut();
-    let folder = RunFolder::open(&arguments.out, &run_id, false)?;
-    let file = folder.path().join("experiment.toml");
-    durable::write_file(&file, |to| to.write_all(experiment.to_toml().as_bytes()).map_err(Error::file(&file)))?;
-    let log = RunLog::create(&folder, &experiment)?;
-    let bank = bank.map(|bank| world.spawn(bank).id());
-    let model = spawn_measured(world, bank, run_id.clone(), experiment.clone(), evaluators);
-    world.entity_mut(model).insert((log, Clock::new(0.0)));
-    let mut status = Status::Finished;
-    let mut sequences = 0;
-    for (at, path) in checkpoints {
-        match Checkpoint::read(&path) {
+    let world = world_app.world_mut();
+    let mut bank: Option<(Entity, ClassBank)> = None;
+    let mut variants: Vec<Variant> = Vec::new();
+    for experiment in experiments {
+        let architecture = first_read.architecture(&experiment, first)?;
+        check_checkpoint(&first_read, &architecture, first)?;
+        if bank.is_none() && experiment.evaluators.iter().any(|evaluator| evaluator.file.is_none()) {
+            let read = optogen_data::load_bank(&experiment.data, Path::new("."), device)?;
+            bank = Some((world.spawn(read.clone()).id(), read));
+        }
+        if let Some((_, bank)) = &bank {
+            check_bank(&experiment, &bank.name, bank.classes, bank.exemplars)?;
+        }
+        // Many sets of interventions are looked at with the same sequences.
+        let same = variants.iter().find(|other| same_sequences(&other.experiment, &experiment));
+        let own = match same {
+            Some(other) => other.evaluators.clone(),
+            None => evaluators(&experiment, &architecture, bank.as_ref().map(|(_, bank)| bank), device)?,
+        };
+        let donors = Donors::load(&experiment)?;
+        check_interventions(&experiment, &architecture, &own, true, &donors)?;
+        world.get_resource_or_init::<DonorShelf>().0.extend(donors);
+        let sizes: Vec<_> = own.iter().map(|one| (one.name.clone(), one.count(), one.pairs())).collect();
+        writing(&experiment, &architecture, &sizes, Some(checkpoints.len() as u64))?;
+        let run_id = if changed { experiment.run_id() } else { run_id_of(run, &experiment) };
+        variants.push(Variant { run_id, experiment, evaluators: own });
+    }
+
+    let bank = bank.map(|(entity, _)| entity);
+    let mut models = Vec::new();
+    for Variant { run_id, experiment, evaluators } in variants {
+        let folder = RunFolder::open(&arguments.out, &run_id, false)?;
+        let file = folder.path().join("experiment.toml");
+        durable::write_file(&file, |to| to.write_all(experiment.to_toml().as_bytes()).map_err(Error::file(&file)))?;
+        let log = RunLog::create(&folder, &experiment)?;
+        let model = spawn_measured(world, bank, run_id, experiment, evaluators);
+        world.entity_mut(model).insert((folder, log, Clock::new(0.0)));
+        models.push(model);
+    }
+    let (mut sequences, mut damaged) = (0, None);
+    for (at, path) in &checkpoints {
+        match Checkpoint::read(path) {
             Ok(checkpoint) => {
+                let experiment = world.get::<Model>(models[0]).map(|model| model.experiment.clone()).ok_or_else(lost)?;
+                let architecture = checkpoint.architecture(&experiment, path)?;
                 let parameters = Parameters::stack(&[checkpoint.parameters], device)?;
-                place(world, model, Transformer::new(architecture.clone(), parameters)?, checkpoint.sequences);
+                place(world, &models, Transformer::new(architecture, parameters)?, checkpoint.sequences);
                 world.run_schedule(Begin);
-                sequences = at;
+                sequences = *at;
             }
-            Err(error) => status = Status::Failed(error.to_string()),
+            Err(error) => damaged = Some(error.to_string()),
         }
     }
-    if let Some(failed @ Status::Failed(_)) = world.get::<Status>(model) {
-        status = failed.clone();
-    }
-    if let Some(log) = world.entity_mut(model).take::<RunLog>() {
-        log.finish()?;
-    }
-    let seconds = world.get::<Clock>(model).map_or(0.0, Clock::seconds);
-    let started = world.get::<Clock>(model).map(|clock| clock.started.clone()).unwrap_or_default();
+    models.into_iter().map(|model| finish(world, model, sequences, damaged.as_ref(), arguments, device)).collect()
+}
+
+fn lost() -> Error {
+    Error::Invalid("a replayed model is gone".into())
+}
+
+/// So many of the checkpoints, evenly spread, the first and the last among them.
+fn spread(all: Vec<(u64, PathBuf)>, count: Option<u32>) -> Vec<(u64, PathBuf)> {
+    let count = count.map_or(all.len(), |count| (count as usize).min(all.len()));
+    let last = all.len().saturating_sub(1);
+    let chosen: Vec<usize> =
+        (0..count).map(|index| if count == 1 { last } else { (index * last + (count - 1) / 2) / (count - 1) }).collect();
+    all.into_iter().enumerate().filter(|(index, _)| chosen.contains(index)).map(|(_, one)| one).collect()
+}
+
+fn same_sequences(one: &Experiment, other: &Experiment) -> bool {
+    let of = |experiment: &Experiment| {
+        (experiment.data.clone(), experiment.evaluators.clone(), experiment.seeds, experiment.evaluation.sequences)
+    };
+    of(one) == of(other)
+}
+
+/// Closes a variant's tables.
+fn finish(
+    world: &mut World,
+    model: Entity,
+    sequences: u64,
+    damaged: Option<&String>,
+    arguments: &ReplayArguments,
+    device: &Device,
+) -> Result<Outcome> {
+    let (log, folder, clock) = world.entity_mut(model).take::<(RunLog, RunFolder, Clock)>().ok_or_else(lost)?;
+    let own = world.get::<Model>(model).ok_or_else(lost)?;
+    let status = match world.get::<Status>(model) {
+        Some(failed @ Status::Failed(_)) => failed.clone(),
+        _ => damaged.map_or(Status::Finished, |why| Status::Failed(why.clone())),
+    };
+    log.finish()?;
     let row = RunRow {
         status: "replayed".into(),
         sequences,
@@ -105,23 +180,16 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Resul
         revision: env!("OPTOGEN_REVISION").into(),
         device: device::describe(device),
         threads: arguments.common.threads(),
-        started,
-        seconds,
+        started: clock.started.clone(),
+        seconds: clock.seconds(),
         message: None,
     };
-    write_run_row(&folder, &experiment, &row)?;
-    Ok(Outcome { run_id, folder: folder.path().to_owned(), status })
-}
-
-fn one(mut experiments: Vec<Experiment>) -> Result<Experiment> {
-    match (experiments.pop(), experiments.is_empty()) {
-        (Some(experiment), true) => Ok(experiment),
-        _ => Err(Error::Invalid("a run folder holds the experiment of one run".into())),
-    }
+    write_run_row(&folder, &own.experiment, &row)?;
+    Ok(Outcome { run_id: own.run_id.clone(), folder: folder.path().to_owned(), status })
 }
 
 /// The run's name as its folder has it; a folder that was renamed has the experiment's.
-fn run_id_of(run: &Path, experiment: &Experiment) -> String {
+pub(crate) fn run_id_of(run: &Path, experiment: &Experiment) -> String {
     let name = run.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix("run="));
     name.map_or_else(|| experiment.run_id(), str::to_owned)
 }

@@ -7,14 +7,14 @@ use crate::{device, signals};
 use bevy_ecs::prelude::*;
 use candle_core::Device;
 use optogen::bank::ClassBank;
-use optogen::checkpoint::latest_verified;
+use optogen::checkpoint::{Checkpoint, latest_verified};
 use optogen::clamp::Donors;
 use optogen::components::{Active, Evaluator, Status};
-use optogen::experiment::{DataSpec, Experiment, check_bank, load};
+use optogen::experiment::{DataSpec, Experiment, ParentSpec, check_bank, load};
 use optogen::log::{RunLog, read_run_status};
 use optogen::look::writing;
 use optogen::run_folder::RunFolder;
-use optogen::transformer::check_shapes;
+use optogen::transformer::{Architecture, check_shapes};
 use optogen::{Error, Result, durable};
 use optogen_systems::clamp::{DonorShelf, check_interventions};
 use optogen_systems::report::ReportPlugin;
@@ -32,6 +32,11 @@ use std::path::{Path, PathBuf};
 /// The experiment, its data or the output folder are not as they should be. Nothing is written then, but for folders of runs that are.
 pub fn run(arguments: &RunArguments) -> Result<u8> {
     let experiments = load(&arguments.file, &arguments.sets, &arguments.grids)?;
+    train(experiments, arguments)
+}
+
+/// Trains these experiments as the arguments say.
+pub(crate) fn train(experiments: Vec<Experiment>, arguments: &RunArguments) -> Result<u8> {
     let device = device::device(&arguments.common.device)?;
     use_threads(arguments.common.threads());
     let stop = StopRequest::default();
@@ -77,6 +82,7 @@ struct Plan {
     experiment: Experiment,
     bank: Entity,
     evaluators: Vec<Evaluator>,
+    parent: Option<Checkpoint>,
 }
 
 fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device) -> Result<Vec<Plan>> {
@@ -102,10 +108,39 @@ fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device) -> Res
         check_interventions(&experiment, &architecture, &evaluators, false, &donors)?;
         world.get_resource_or_init::<DonorShelf>().0.extend(donors);
         let sizes: Vec<_> = evaluators.iter().map(|one| (one.name.clone(), one.count(), one.pairs())).collect();
-        writing(&experiment, &architecture, &sizes)?;
-        plans.push(Plan { experiment, bank: entity, evaluators });
+        writing(&experiment, &architecture, &sizes, None)?;
+        let parent = experiment.parent.as_ref().map(|parent| read_parent(parent, &experiment, &architecture)).transpose()?;
+        plans.push(Plan { experiment, bank: entity, evaluators, parent });
     }
     Ok(plans)
+}
+
+/// The checkpoint from which a run goes on.
+fn read_parent(parent: &ParentSpec, experiment: &Experiment, architecture: &Architecture) -> Result<Checkpoint> {
+    let path = &parent.checkpoint;
+    if !path.is_dir() {
+        return Err(Error::Invalid(format!("parent.checkpoint: there is no checkpoint folder {}", path.display())));
+    }
+    let found = Checkpoint::sha256(path)?;
+    if let Some(wanted) = parent.sha256.as_ref().filter(|wanted| **wanted != found) {
+        return Err(Error::damaged(path, format!("not the checkpoint of parent.sha256: it is {found}, not {wanted}")));
+    }
+    let checkpoint = Checkpoint::read(path)?;
+    check_checkpoint(&checkpoint, architecture, path)?;
+    let (batch, total) = (experiment.train.batch as u64, experiment.train.total());
+    if checkpoint.sequences >= total || !checkpoint.sequences.is_multiple_of(batch) {
+        return Err(Error::Invalid(format!(
+            "parent.checkpoint: {} sequences seen; to go on, train.sequences must be more (it is {total}), and train.batch ({batch}) divide it",
+            checkpoint.sequences
+        )));
+    }
+    Ok(checkpoint)
+}
+
+pub(crate) fn check_checkpoint(checkpoint: &Checkpoint, architecture: &Architecture, path: &Path) -> Result<()> {
+    let shapes = checkpoint.parameters.iter().map(|(name, tensor)| (name.as_str(), tensor.dims()));
+    check_shapes(architecture, shapes, <[usize]>::to_vec)
+        .map_err(|error| Error::damaged(path, format!("its checkpoint is of another model: {error}")))
 }
 
 /// A run in the world, or one that was finished before.
@@ -116,7 +151,7 @@ struct Started {
 }
 
 fn start(world: &mut World, plan: Plan, arguments: &RunArguments) -> Result<Started> {
-    let Plan { experiment, bank, evaluators } = plan;
+    let Plan { experiment, bank, evaluators, parent } = plan;
     let run_id = experiment.run_id();
     let folder = RunFolder::open(&arguments.out, &run_id, arguments.resume)?;
     let path = folder.path().to_owned();
@@ -126,17 +161,15 @@ fn start(world: &mut World, plan: Plan, arguments: &RunArguments) -> Result<Star
         return Ok(Started { run_id, folder: path, model: None });
     }
     let features = world.get::<ClassBank>(bank).cloned().ok_or_else(|| Error::Invalid("a class bank is gone".into()))?;
-    let (begin, log) = match latest_verified(&folder, &mut warnings)? {
-        Some(checkpoint) => {
-            let shapes = checkpoint.parameters.iter().map(|(name, tensor)| (name.as_str(), tensor.dims()));
-            check_shapes(&architecture(&experiment, &features), shapes, <[usize]>::to_vec)
-                .map_err(|error| Error::damaged(&path, format!("its checkpoint is of another model: {error}")))?;
-            let log = RunLog::resume(&folder, &experiment, checkpoint.sequences, &mut warnings)?;
-            let optimiser = (checkpoint.steps, checkpoint.optimiser);
-            (StartingPoint { sequences: checkpoint.sequences, parameters: checkpoint.parameters, optimiser }, log)
-        }
-        None => (StartingPoint::initial(&experiment, &features)?, RunLog::resume(&folder, &experiment, 0, &mut warnings)?),
+    let found = latest_verified(&folder, &mut warnings)?;
+    if let Some(checkpoint) = &found {
+        check_checkpoint(checkpoint, &architecture(&experiment, &features), &path)?;
+    }
+    let begin = match found.or(parent) {
+        Some(checkpoint) => StartingPoint::from_checkpoint(checkpoint),
+        None => StartingPoint::initial(&experiment, &features)?,
     };
+    let log = RunLog::resume(&folder, &experiment, begin.sequences, &mut warnings)?;
     for warning in warnings {
         eprintln!("warning: {warning}");
     }

@@ -140,7 +140,7 @@ pub struct Replayed;
 pub struct Stream(pub SequenceSampler);
 
 /// A fixed set of sequences, drawn once or read from a file.
-#[derive(Component)]
+#[derive(Component, Clone)]
 pub struct Evaluator {
     /// Its name in the logs.
     pub name: String,
@@ -169,6 +169,7 @@ impl Evaluator {
 }
 
 /// A chunk of an evaluator's sequences.
+#[derive(Clone)]
 pub enum EvaluatorSequences {
     /// Drawn from the bank: features are looked up when they are needed.
     Drawn {

@@ -1,6 +1,6 @@
 //! What hooks keep of the values that they see: the rows of their tables.
 
-use crate::experiment::{HookSpec, Reduction};
+use crate::experiment::{Experiment, HookSpec, Reduction, Schedule};
 use crate::gate::Place;
 use crate::site::Axes;
 use crate::transformer::Architecture;
@@ -208,24 +208,26 @@ pub struct Writing {
     pub rows: u64,
 }
 
-/// What each hook of an experiment will write in all; `pairs` gives the exemplars of a sequence of an evaluator and how many of them it has.
+/// What each hook of an experiment will write in all; of each evaluator its name, how many sequences it has, and of how many exemplars. A replay
+/// looks at so many `checkpoints`, and not at training.
 ///
 /// # Errors
 /// It is more than the experiment allows.
 pub fn writing(
-    experiment: &crate::experiment::Experiment,
+    experiment: &Experiment,
     architecture: &Architecture,
     evaluators: &[(String, usize, usize)],
+    checkpoints: Option<u64>,
 ) -> Result<Vec<Writing>> {
     let training = experiment.data.mixture.first().map_or(0, |mixture| mixture.context) + 1;
     let all: Vec<Writing> = experiment
         .hooks
         .iter()
         .map(|hook| {
-            let looks = crate::experiment::Schedule::hook(experiment, hook.every).points().count() as u64;
+            let looks = checkpoints.unwrap_or_else(|| Schedule::hook(experiment, hook.every).points().count() as u64);
             let named = |name: &str| hook.during.iter().any(|own| own == name);
             let mut rows = 0;
-            if named("training") {
+            if named("training") && checkpoints.is_none() {
                 rows += looks * rows_a_look(hook, architecture, experiment.train.batch, training);
             }
             for (name, sequences, pairs) in evaluators {

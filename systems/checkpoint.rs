@@ -1,12 +1,14 @@
 //! checkpoint: keeps models where their schedules say so, and recovery points every so many seconds and before a stop.
 
+use crate::clamp::now;
 use crate::run::{Clock, StopRequest, fail};
 use crate::stage::{Begin, SINGLY, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use optogen::Result;
 use optogen::checkpoint::{Checkpoint, folder_at, keep_recovery_point};
-use optogen::components::{MemberOf, Members, Model, Progress, Status};
+use optogen::clamp::Moments;
+use optogen::components::{Interventions, MemberOf, Members, Model, Progress, Status};
 use optogen::log::RunLog;
 use optogen::optimiser::Optimiser;
 use optogen::run_folder::RunFolder;
@@ -25,7 +27,13 @@ impl Plugin for CheckpointPlugin {
 
 type Kept<'a> = (Entity, &'a Model, &'a MemberOf, &'a RunFolder, &'a mut RunLog, &'a mut Status, &'a mut Clock);
 
-fn checkpoint(mut models: Query<Kept>, cohorts: Query<(&Members, &Progress, &Transformer, &Optimiser)>, stop: Res<StopRequest>) {
+fn checkpoint(
+    mut models: Query<Kept>,
+    cohorts: Query<(&Members, &Progress, &Transformer, &Optimiser)>,
+    lists: Query<&Interventions>,
+    moments: Query<&Moments>,
+    stop: Res<StopRequest>,
+) {
     models.par_iter_mut().batching_strategy(SINGLY).for_each(|(entity, model, cohort, folder, mut log, mut status, mut clock)| {
         let Ok((members, progress, transformer, optimiser)) = cohorts.get(cohort.0) else { return };
         let due = model.checkpoints.due(progress.sequences);
@@ -42,6 +50,7 @@ fn checkpoint(mut models: Query<Kept>, cohorts: Query<(&Members, &Progress, &Tra
                 experiment: model.experiment.to_toml(),
                 parameters: transformer.parameters().of_member(member)?,
                 optimiser: optimiser.of_member(transformer.parameters(), member)?,
+                moments: now(progress.sequences, std::iter::once(entity), &lists, &moments).moments.pop().unwrap_or_default(),
             };
             // The rows up to here are on the disk before the checkpoint is: a resumed run misses none.
             log.sync()?;

@@ -83,7 +83,7 @@ fn look_at_evaluators(
             let look = || -> Result<Rows> {
                 let member = members.iter().position(|member| member == of.0).unwrap_or_default();
                 let alone;
-                let transformer = if members.len() == 1 {
+                let transformer = if transformer.parameters().members() == 1 {
                     transformer
                 } else {
                     alone = transformer.of_member(member)?;

@@ -4,6 +4,7 @@ use bevy_ecs::prelude::*;
 use candle_core::{Device, Tensor};
 use optogen::bank::{ClassBank, Features};
 use optogen::batch::Batch;
+use optogen::checkpoint::Checkpoint;
 use optogen::clamp::{Moments, Plan};
 use optogen::components::*;
 use optogen::experiment::{EvaluatorSpec, Experiment, Schedule};
@@ -25,13 +26,21 @@ pub struct StartingPoint {
     pub parameters: Vec<(String, Tensor)>,
     /// Steps of the optimiser, and its moments.
     pub optimiser: (u64, Vec<(String, Tensor)>),
+    /// When the thresholds of its interventions were crossed.
+    pub moments: Vec<Moments>,
 }
 
 impl StartingPoint {
     /// The beginning: parameters drawn from the init seed.
     pub fn initial(experiment: &Experiment, bank: &ClassBank) -> Result<Self> {
         let parameters = initial_parameters(&architecture(experiment, bank), &experiment.seeds, experiment.model.init_rescale)?;
-        Ok(Self { sequences: 0, parameters, optimiser: (0, Vec::new()) })
+        Ok(Self { sequences: 0, parameters, optimiser: (0, Vec::new()), moments: Vec::new() })
+    }
+
+    /// Where a checkpoint stands.
+    pub fn from_checkpoint(checkpoint: Checkpoint) -> Self {
+        let optimiser = (checkpoint.steps, checkpoint.optimiser);
+        Self { sequences: checkpoint.sequences, parameters: checkpoint.parameters, optimiser, moments: checkpoint.moments }
     }
 }
 
@@ -83,10 +92,11 @@ pub fn spawn_model(
 ) -> Result<Entity> {
     let sampler = SequenceSampler::training(&experiment)?;
     check_labels("training", sampler.labels(), &experiment)?;
+    let moments = start.moments.clone();
     let (evaluations, checkpoints) = (Schedule::evaluation(&experiment), Schedule::checkpoint(&experiment));
     let model = world.spawn((Model { run_id, experiment, evaluations, checkpoints }, Status::Running, start)).id();
     world.spawn((Stream(sampler), StreamOf(bank), Feeds(model)));
-    spawn_around(world, model, Some(bank), evaluators);
+    spawn_around(world, model, Some(bank), evaluators, &moments);
     Ok(model)
 }
 
@@ -101,12 +111,12 @@ pub fn spawn_measured(
     let always = Schedule::always();
     let own = Model { run_id, experiment, evaluations: always.clone(), checkpoints: always };
     let model = world.spawn((own, Status::Running, Replayed)).id();
-    spawn_around(world, model, bank, evaluators);
+    spawn_around(world, model, bank, evaluators, &[]);
     model
 }
 
 /// A model's evaluators, interventions and hooks.
-fn spawn_around(world: &mut World, model: Entity, bank: Option<Entity>, evaluators: Vec<Evaluator>) {
+fn spawn_around(world: &mut World, model: Entity, bank: Option<Entity>, evaluators: Vec<Evaluator>, moments: &[Moments]) {
     for evaluator in evaluators {
         let mut evaluator = world.spawn((evaluator, EvaluatorOf(model), Evaluation::default(), Plan::default()));
         if let Some(bank) = bank {
@@ -115,8 +125,8 @@ fn spawn_around(world: &mut World, model: Entity, bank: Option<Entity>, evaluato
     }
     let Some(experiment) = world.get::<Model>(model).map(|model| model.experiment.clone()) else { return };
     let replayed = world.get::<Replayed>(model).is_some();
-    for spec in &experiment.interventions {
-        world.spawn((Intervention(spec.clone()), InterventionOn(model), Moments::default()));
+    for (index, spec) in experiment.interventions.iter().enumerate() {
+        world.spawn((Intervention(spec.clone()), InterventionOn(model), moments.get(index).copied().unwrap_or_default()));
     }
     for spec in &experiment.hooks {
         let looks = if replayed { Schedule::always() } else { Schedule::hook(&experiment, spec.every) };
@@ -124,12 +134,14 @@ fn spawn_around(world: &mut World, model: Entity, bank: Option<Entity>, evaluato
     }
 }
 
-/// Makes a transformer the state of a model after so many sequences, in place of the one before.
-pub fn place(world: &mut World, model: Entity, transformer: Transformer, sequences: u64) {
-    let before = world.get::<MemberOf>(model).map(|cohort| cohort.0);
+/// Makes a transformer the state of models after so many sequences, in place of the one before.
+pub fn place(world: &mut World, models: &[Entity], transformer: Transformer, sequences: u64) {
+    let before = models.first().and_then(|&model| world.get::<MemberOf>(model)).map(|cohort| cohort.0);
     let progress = Progress { sequences, total: sequences, batch: 1, micro_batch: 1 };
     let cohort = world.spawn((transformer, progress, Trouble::default())).id();
-    world.entity_mut(model).insert(MemberOf(cohort));
+    for &model in models {
+        world.entity_mut(model).insert(MemberOf(cohort));
+    }
     before.map(|cohort| world.despawn(cohort));
 }
 

@@ -47,6 +47,7 @@ fn write_donor(case: &Case, folder: &Path) {
         experiment: plain.to_toml(),
         parameters: case.parameters("donor_a", DType::F32),
         optimiser: Vec::new(),
+        moments: Vec::new(),
     };
     checkpoint.write(folder).unwrap();
 }

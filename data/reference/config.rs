@@ -350,6 +350,7 @@ impl Config {
             passes: Vec::new(),
             interventions: Vec::new(),
             hooks: Vec::new(),
+            parent: None,
             sweep: None,
         })
     }

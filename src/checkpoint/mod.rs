@@ -12,6 +12,7 @@ mod recovery;
 
 pub use recovery::{keep_recovery_point, latest_verified};
 
+use crate::clamp::Moments;
 use crate::experiment::Experiment;
 use crate::transformer::Architecture;
 use crate::{Error, Result, durable};
@@ -39,6 +40,8 @@ pub struct Checkpoint {
     pub parameters: Vec<(String, Tensor)>,
     /// The optimiser's moments by name, likewise.
     pub optimiser: Vec<(String, Tensor)>,
+    /// When the thresholds of its interventions were crossed, one an intervention.
+    pub moments: Vec<Moments>,
 }
 
 const MODEL: &str = "model.safetensors";
@@ -52,6 +55,8 @@ struct Manifest {
     run_id: String,
     sequences: u64,
     steps: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    moments: Vec<Moments>,
     files: BTreeMap<String, FileMark>,
 }
 
@@ -88,11 +93,18 @@ impl Checkpoint {
             put(MODEL, &serialised(&self.parameters)?)?;
             put(OPTIMISER, &serialised(&self.optimiser)?)?;
             put(EXPERIMENT, self.experiment.as_bytes())?;
-            let manifest = Manifest { version: 1, run_id: self.run_id.clone(), sequences: self.sequences, steps: self.steps, files };
+            let (run_id, moments) = (self.run_id.clone(), self.moments.clone());
+            let manifest = Manifest { version: 1, run_id, sequences: self.sequences, steps: self.steps, moments, files };
             let text = serde_json::to_string_pretty(&manifest).map_err(|error| Error::Invalid(error.to_string()))?;
             let path = folder.join(MANIFEST);
             durable::write_file(&path, |file| file.write_all(text.as_bytes()).map_err(Error::file(&path)))
         })
+    }
+
+    /// SHA-256 of the manifest of a checkpoint, which names that of every file.
+    pub fn sha256(folder: &Path) -> Result<String> {
+        let path = folder.join(MANIFEST);
+        Ok(hexadecimal(&fs::read(&path).map_err(Error::file(&path))?))
     }
 
     /// Reads and verifies it.
@@ -127,6 +139,7 @@ impl Checkpoint {
             experiment,
             parameters: tensors(MODEL)?,
             optimiser: tensors(OPTIMISER)?,
+            moments: manifest.moments.clone(),
         })
     }
 }
@@ -195,6 +208,7 @@ pub(crate) mod tests {
             experiment: "name = \"a\"\n".into(),
             parameters: vec![("z".into(), tensor(&[1.0, -0.0, f32::MIN_POSITIVE])), ("a".into(), tensor(&[sequences as f32]))],
             optimiser: vec![("first/z".into(), tensor(&[0.5]))],
+            moments: vec![Moments { began: Some(64), ended: None }],
         }
     }
 

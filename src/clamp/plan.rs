@@ -10,6 +10,7 @@ use crate::transformer::{Architecture, Tokens, Transformer};
 use crate::{Error, Result};
 use bevy_ecs::component::Component;
 use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -34,7 +35,7 @@ impl Phase<'_> {
 }
 
 /// When an intervention's measures crossed their thresholds: sequences seen at its beginning and its end.
-#[derive(Component, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Component, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moments {
     /// Its `from`.
     pub began: Option<u64>,

@@ -61,6 +61,9 @@ pub(super) fn first_fault(experiment: &Experiment) -> Checked {
     if let Some(bank) = &experiment.data.bank {
         utf8(bank, "data.bank")?;
     }
+    if let Some(parent) = &experiment.parent {
+        utf8(&parent.checkpoint, "parent.checkpoint")?;
+    }
     model(&experiment.model)?;
     training(&experiment.train)?;
     seeds(experiment)?;

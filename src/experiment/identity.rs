@@ -39,7 +39,7 @@ impl Experiment {
         let Self { name, data, model, train, seeds, evaluation, checkpoint, .. } = self;
         let (relabel, optimiser) = (data.relabel.as_ref(), &train.optimiser);
         let pairs = relabel.and_then(|relabel| relabel.pairs);
-        let steps = optimiser.schedule_steps();
+        let (steps, parent) = (optimiser.schedule_steps(), self.parent.as_ref());
         [
             ("name", text(name)),
             ("data.bank", FlatValue::Text(data.bank.as_ref().map(|bank| bank.display().to_string()))),
@@ -99,6 +99,9 @@ impl Experiment {
             ("pass", json(&self.passes)),
             ("intervention", json(&self.interventions)),
             ("hook", json(&self.hooks)),
+            ("parent.run_id", FlatValue::Text(parent.and_then(|parent| parent.run_id.clone()))),
+            ("parent.checkpoint", FlatValue::Text(parent.map(|parent| parent.checkpoint.display().to_string()))),
+            ("parent.sha256", FlatValue::Text(parent.and_then(|parent| parent.sha256.clone()))),
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .into()

@@ -20,7 +20,7 @@ pub use check::{check, check_bank};
 pub use hook::*;
 pub use identity::FlatValue;
 pub use intervention::*;
-pub use read::{load, parse};
+pub use read::{load, load_with, parse};
 pub use schedule::Schedule;
 pub use selection::{Role, Selection, TokenSelection};
 pub use spec::*;

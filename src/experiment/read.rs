@@ -9,7 +9,7 @@ use serde::Deserialize;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
-use toml::de::{DeTable, Deserializer};
+use toml::de::{DeTable, DeValue, Deserializer};
 
 /// Reads an experiment file; one experiment a run, each without `[sweep]`, in the order of the grid with its first key slowest.
 ///
@@ -18,17 +18,53 @@ use toml::de::{DeTable, Deserializer};
 ///   is set is no longer swept over.
 /// - `grids` are `KEY=VALUE,VALUE,…` and join the file's `[sweep]`; the same key replaces the file's values.
 ///
-/// A relative `data.bank`, evaluator's `file` or pass's `donor` is looked for in the experiment file's folder first; if it is there, the path begins with that
+/// A relative `data.bank`, evaluator's `file` or pass's `donor` or `parent.checkpoint` is looked for in the experiment file's folder first; if it is there, the path begins with that
 /// folder from then on.
 ///
 /// # Errors
 /// [`Error::File`] if the file cannot be read; [`Error::Invalid`] with line, column and key of what is wrong in it, or with the option.
 pub fn load(path: &Path, sets: &[String], grids: &[String]) -> Result<Vec<Experiment>> {
-    let text = std::fs::read_to_string(path).map_err(Error::file(path))?;
-    let mut experiments = expand(&text, &path.display().to_string(), sets, grids)?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    experiments.iter_mut().for_each(|experiment| settle_paths(experiment, folder));
+    load_with(path, None, sets, grids)
+}
+
+/// As [`load`], with what a second file says on top of the first.
+///
+/// # Errors
+/// As in [`load`].
+pub fn load_with(path: &Path, more: Option<&Path>, sets: &[String], grids: &[String]) -> Result<Vec<Experiment>> {
+    let mut files = layers(path)?;
+    if let Some(more) = more {
+        files.extend(layers(more)?);
+    }
+    let names: Vec<String> = files.iter().map(|(path, _)| path.display().to_string()).collect();
+    let texts: Vec<(&str, &str)> = names.iter().map(String::as_str).zip(files.iter().map(|(_, text)| text.as_str())).collect();
+    let mut experiments = expand_layers(&texts, sets, grids)?;
+    for (path, _) in files.iter().rev() {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        experiments.iter_mut().for_each(|experiment| settle_paths(experiment, folder));
+    }
     Ok(experiments)
+}
+
+/// A file and those that it extends, those first.
+fn layers(path: &Path) -> Result<Vec<(PathBuf, String)>> {
+    let mut files: Vec<(PathBuf, String)> = Vec::new();
+    let mut next = Some(path.to_owned());
+    while let Some(path) = next {
+        if files.iter().any(|(earlier, _)| *earlier == path) {
+            return Err(Error::Invalid(format!("{}: extends, by way of others, itself", path.display())));
+        }
+        let text = std::fs::read_to_string(&path).map_err(Error::file(&path))?;
+        // What is not TOML is told when it is read for good.
+        let base = DeTable::parse(&text).ok().and_then(|table| match table.get_ref().get("extends")?.get_ref() {
+            DeValue::String(base) => Some(path.parent().unwrap_or(Path::new("")).join(base.as_ref())),
+            _ => None,
+        });
+        files.push((path, text));
+        next = base;
+    }
+    files.reverse();
+    Ok(files)
 }
 
 /// One run's experiment from the text of a file, as in a run folder; a sweep is refused. `name` is how messages call the file.
@@ -45,11 +81,31 @@ pub fn parse(text: &str, name: &str) -> Result<Experiment> {
 
 /// As [`load`], but from a text, with paths as they are written.
 pub(super) fn expand(text: &str, name: &str, sets: &[String], grids: &[String]) -> Result<Vec<Experiment>> {
-    let mut sources = Sources::new(name, text);
-    let mut table = DeTable::parse(text).map_err(|error| {
-        let place = sources.place(error.span().map_or(0, |span| span.start));
-        Error::Invalid(format!("{place}: this is not TOML: {}", error.message()))
-    })?;
+    expand_layers(&[(name, text)], sets, grids)
+}
+
+/// Files by name and text, the later on top of the earlier: what it says counts, and its passes, interventions and hooks are added.
+fn expand_layers(files: &[(&str, &str)], sets: &[String], grids: &[String]) -> Result<Vec<Experiment>> {
+    let mut sources = Sources::new(files.iter().copied());
+    let name = sources.name().to_owned();
+    let mut table = Spanned::new(0..0, DeTable::new());
+    for (index, (_, text)) in files.iter().enumerate() {
+        let start = sources.start(index);
+        let layer = DeTable::parse(text).map_err(|error| {
+            let place = sources.place(start + error.span().map_or(0, |span| span.start));
+            Error::Invalid(format!("{place}: this is not TOML: {}", error.message()))
+        })?;
+        let layer = Spanned::new(layer.span(), DeValue::Table(layer.into_inner()));
+        let DeValue::Table(mut layer) = tree::shifted(layer, start).into_inner() else { continue };
+        if let Some(extends) = layer.remove("extends")
+            && !extends.get_ref().is_str()
+        {
+            let place = sources.place(extends.span().start);
+            let found = wording::described(extends.get_ref());
+            return Err(Error::Invalid(format!("{place}: extends: expected a path in quotes, found {found}")));
+        }
+        tree::merge(table.get_mut(), layer, &["pass", "intervention", "hook"]);
+    }
     let lists =
         grids.iter().map(|grid| split("--grid", grid).map(|(key, values)| (key, format!("[{values}]")))).collect::<Result<Vec<_>>>()?;
 
@@ -134,7 +190,8 @@ fn split<'a>(flag: &str, option: &'a str) -> Result<(&'a str, &'a str)> {
 fn settle_paths(experiment: &mut Experiment, folder: &Path) {
     let files = experiment.evaluators.iter_mut().filter_map(|evaluator| evaluator.file.as_mut());
     let donors = experiment.passes.iter_mut().filter_map(|pass| pass.donor.as_mut());
-    for path in experiment.data.bank.iter_mut().chain(files).chain(donors) {
+    let parent = experiment.parent.iter_mut().map(|parent| &mut parent.checkpoint);
+    for path in experiment.data.bank.iter_mut().chain(files).chain(donors).chain(parent) {
         let beside: PathBuf = folder.join(&*path);
         if beside.exists() && beside.to_str().is_some() {
             *path = beside;

@@ -40,6 +40,9 @@ pub struct Experiment {
     /// What is looked at.
     #[serde(default, rename = "hook", skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<HookSpec>,
+    /// The checkpoint from which training goes on; absent: it begins with parameters drawn from the init seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ParentSpec>,
     /// Values to sweep over; absent in the experiment of a single run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sweep: Option<SweepSpec>,
@@ -346,6 +349,20 @@ pub struct CheckpointSpec {
     pub logarithmic: Option<usize>,
     /// Seconds between recovery points, from which `--resume` goes on; two are kept.
     pub recovery_seconds: f64,
+}
+
+/// `[parent]`: training goes on from a checkpoint, with the same order of the data. `optogen branch` writes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ParentSpec {
+    /// The checkpoint's folder, found as `data.bank` is.
+    pub checkpoint: PathBuf,
+    /// The run that it is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
+    /// SHA-256 of its manifest, which names that of every file; refused if it is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
 }
 
 /// `[sweep]`: one run for each combination of the grid's values.

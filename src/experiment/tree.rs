@@ -42,7 +42,7 @@ pub(super) fn set<'a>(table: &mut DeTable<'a>, path: &[Part], value: Value<'a>) 
         Some(DeValue::Array(items)) => {
             let [index, rest @ ..] = rest else { unreachable!("checked above") };
             let count = items.len();
-            let item = index.get_ref().parse::<usize>().ok().and_then(|index| items.get_mut(index));
+            let item = position(items, index.get_ref()).and_then(|index| items.get_mut(index));
             match item.map(|item| (item.get_mut(), rest)) {
                 Some((DeValue::Table(inner), [_, ..])) => set(inner, rest, value),
                 Some((item, [])) => {
@@ -58,6 +58,40 @@ pub(super) fn set<'a>(table: &mut DeTable<'a>, path: &[Part], value: Value<'a>) 
     }
 }
 
+/// The item of a list by number, or by its `name` or `table`.
+fn position(items: &[Value], index: &str) -> Option<usize> {
+    let named = |item: &Value| match item.get_ref() {
+        DeValue::Table(table) => {
+            ["name", "table"].iter().any(|key| table.get(*key).and_then(|name| name.get_ref().as_str()) == Some(index))
+        }
+        _ => false,
+    };
+    index.parse().ok().or_else(|| items.iter().position(named))
+}
+
+/// Lays a table over another: what it says counts, tables are laid over each other in turn, and the lists of `added` grow.
+pub(super) fn merge<'a>(below: &mut DeTable<'a>, above: DeTable<'a>, added: &[&str]) {
+    for (key, value) in above {
+        let name = key.get_ref().to_string();
+        match (below.get_mut(name.as_str()).map(Spanned::get_mut), value.get_ref()) {
+            (Some(DeValue::Table(inner)), DeValue::Table(_)) => {
+                if let DeValue::Table(outer) = value.into_inner() {
+                    merge(inner, outer, &[]);
+                }
+            }
+            (Some(DeValue::Array(items)), DeValue::Array(_)) if added.contains(&name.as_str()) => {
+                if let DeValue::Array(more) = value.into_inner() {
+                    more.into_iter().for_each(|item| items.push(item));
+                }
+            }
+            _ => {
+                below.remove(name.as_str());
+                below.insert(key, value);
+            }
+        }
+    }
+}
+
 /// Takes out what stands at `path`; false if nothing did.
 pub(super) fn take_out(table: &mut DeTable, path: &[Part]) -> bool {
     let Some((name, above)) = path.split_last() else { return false };
@@ -66,7 +100,7 @@ pub(super) fn take_out(table: &mut DeTable, path: &[Part]) -> bool {
     while let Some(step) = steps.next() {
         let mut value = table.get_mut(step.get_ref().as_str()).map(Spanned::get_mut);
         if let Some(DeValue::Array(items)) = value {
-            let index = steps.next().and_then(|index| index.get_ref().parse::<usize>().ok());
+            let index = steps.next().and_then(|index| position(items, index.get_ref()));
             value = index.and_then(|index| items.get_mut(index)).map(Spanned::get_mut);
         }
         let Some(DeValue::Table(inner)) = value else { return false };
@@ -82,7 +116,7 @@ pub(super) fn place_of(table: &DeTable, path: &[Part]) -> Option<usize> {
     let deeper = match (value.get_ref(), rest) {
         (DeValue::Table(inner), _) => place_of(inner, rest),
         (DeValue::Array(items), [index, rest @ ..]) => {
-            index.get_ref().parse::<usize>().ok().and_then(|index| items.get(index)).and_then(|item| {
+            position(items, index.get_ref()).and_then(|index| items.get(index)).and_then(|item| {
                 let DeValue::Table(inner) = item.get_ref() else { return Some(item.span().start) };
                 place_of(inner, rest).or(Some(item.span().start))
             })
