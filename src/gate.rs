@@ -36,6 +36,13 @@ impl Gate {
         Self { probed: places.into_iter().collect(), ..Self::default() }
     }
 
+    /// Clamps values.
+    pub fn clamping(clamps: Vec<Clamp>) -> Self {
+        let mut gate = Self::default();
+        gate.put_first(clamps);
+        gate
+    }
+
     /// Puts clamps before those that are there.
     pub(crate) fn put_first(&mut self, clamps: Vec<Clamp>) {
         let later = std::mem::replace(&mut self.clamps, clamps);

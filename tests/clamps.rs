@@ -139,3 +139,108 @@ fn clamped_training_follows_the_published_trajectory() {
         assert!(away <= 1e-3 * update.max(1e-6), "{parameter}: {away} of an update of {update}");
     }
 }
+
+/// Every action in f64: its gradient with `flow` against finite differences of the loss, and with `detach` against those with the new value held
+/// as it is.
+#[test]
+fn every_action_has_its_gradients() {
+    use optogen::clamp::{Clamp, New};
+    use optogen::site::Site;
+    let case = Case::open("induction");
+    let input = case.batch(1, DType::F64);
+    let transformer = case.transformer(1, DType::F64);
+    let parameters = transformer.parameters();
+    let loss = |logits: &Tensor| ops::cross_entropy(logits, &input.targets().unwrap()).unwrap();
+    // Site, its layer, the action, and the new value as it is in the clean pass where there is one.
+    type Whole = fn(&Tensor) -> Tensor;
+    let roll: Whole = |v| Tensor::cat(&[v.narrow(1, 1, v.dim(1).unwrap() - 1).unwrap(), v.narrow(1, 0, 1).unwrap()], 1).unwrap();
+    let mean: Whole = |v| v.mean_keepdim(1).unwrap();
+    let doubled: Whole = |v| (v * 2.0).unwrap();
+    let same: Whole = |v| v.clone();
+    let nothing: Option<Whole> = None;
+    let eight = format!("{:?}", [0.5; 8]);
+    let cases: Vec<(&str, &str, String, Option<Whole>)> = vec![
+        ("v", "heads = [1, 3]", "\"zero\"".into(), nothing),
+        ("k", "at = \"context\"", "{ set = 0.25 }".into(), nothing),
+        ("z", "dimensions = [0, 9, 17]", "{ scale = 2.0 }".into(), Some(doubled)),
+        ("q", "heads = [2]", format!("{{ add = {eight} }}"), nothing),
+        ("attn_out", "strength = 0.5", "\"mean\"".into(), Some(mean)),
+        ("v", "at = \"right_labels\"", "\"resample\"".into(), Some(roll)),
+        ("pattern", "at = \"query\"\nto = \"labels\"", "{ copy = { pass = \"clean\" } }".into(), Some(same)),
+        ("scores", "to = \"previous\"", "\"forbid\"".into(), nothing),
+        ("scores", "heads = [3]", "{ temperature = 0.5 }".into(), Some(doubled)),
+        ("scores", "heads = [3]", "{ frozen_temperature = 0.5 }".into(), Some(doubled)),
+        ("pattern", "heads = { except = [0] }", "{ previous_token = { strength = 0.75 } }".into(), nothing),
+        ("pattern", "at = \"query\"", "{ induction = { strength = 0.75 } }".into(), nothing),
+        ("pattern", "at = \"query\"", "{ match = { temperature = 0.5 } }".into(), nothing),
+        ("logits", "at = \"query\"", "{ copy_from_head = { layer = 1, head = 3 } }".into(), nothing),
+        ("resid_post", "layers = [0]\nat = \"inner\"", "{ copy = { site = \"embedding\", shift = 1 } }".into(), nothing),
+        ("v", "layers = [0]", "{ copy = { pass = \"swapped\" } }".into(), nothing),
+    ];
+    let base = case.experiment("none", None).to_toml();
+    for (site, chosen, action, whole) in cases {
+        let layered = site != "logits";
+        let layers = if layered && !chosen.contains("layers") { "layers = [1]" } else { "" };
+        let text = |gradient: &str| {
+            format!(
+                "{base}\n[[pass]]\nname = \"swapped\"\ninput = \"swapped_labels\"\n[[intervention]]\nsite = \"{site}\"\n{layers}\n{chosen}\n\
+                 action = {action}\ngradient = \"{gradient}\"\n"
+            )
+        };
+        let plan_of = |gradient: &str| plan(&case, &optogen::experiment::parse(&text(gradient), "test").unwrap(), 1);
+        let flowing = plan_of("flow");
+        let clean = transformer.forward(&input, &mut Gate::closed()).unwrap();
+        let run = |plan: &Plan| plan.forward(&transformer, &input, &Now::default(), &mut Gate::closed()).unwrap();
+        assert!(distance(&run(&flowing), &clean) > 1e-6 || action.contains("clean"), "{action} at {site} does nothing");
+        holds(&format!("{action} at {site}"), parameters, &|| loss(&run(&flowing)));
+
+        let Some(whole) = whole else { continue };
+        let place = (Site::named(site).unwrap(), Some(1));
+        let mut looking = Gate::looking_at([place]);
+        transformer.forward(&input, &mut looking).unwrap();
+        let held = whole(&looking.take_seen()[0].1).detach().copy().unwrap();
+        let detached = plan_of("detach");
+        // The same selection, with a number in place of what is detached.
+        let mut marks = Gate::looking_at([place]);
+        let marked =
+            optogen::experiment::parse(&text("flow").replace(&action, "{ set = 12345.0 }").replace("strength = 0.5", ""), "test").unwrap();
+        plan(&case, &marked, 1).forward(&transformer, &input, &Now::default(), &mut marks).unwrap();
+        let mask = marks.take_seen()[0].1.eq(12345.0).unwrap();
+        let strength = chosen.contains("strength").then(|| Tensor::new(&[[[[0.5f64]]]], &candle_core::Device::Cpu).unwrap());
+        let given = || {
+            let clamp = Clamp { place, mask: Some(mask.clone()), new: New::Given(held.clone()), strength: strength.clone(), detach: false };
+            transformer.forward(&input, &mut Gate::clamping(vec![clamp])).unwrap()
+        };
+        holds(&format!("{action} at {site}, held"), parameters, &|| loss(&given()));
+        let gradients = |logits: Tensor| Gradients::of(&loss(&logits), parameters).unwrap();
+        for ((name, _), (own, expected)) in parameters.iter().zip(gradients(run(&detached)).iter().zip(gradients(given()).iter())) {
+            assert!(distance(own, expected) < 1e-10, "{action} at {site}, detached: {name}");
+        }
+    }
+}
+
+/// Holds the gradients of a loss to finite differences, at some places of every parameter.
+fn holds(what: &str, parameters: &optogen::transformer::Parameters, loss: &dyn Fn() -> Tensor) {
+    let gradients = Gradients::of(&loss(), parameters).unwrap();
+    let at = || loss().flatten_all().unwrap().to_vec1::<f64>().unwrap()[0];
+    for ((name, var), gradient) in parameters.iter().zip(gradients.iter()) {
+        let gradient: Vec<f64> = gradient.flatten_all().unwrap().to_vec1().unwrap();
+        let before = var.as_tensor().copy().unwrap();
+        let numbers: Vec<f64> = before.flatten_all().unwrap().to_vec1().unwrap();
+        for place in [numbers.len() / 3, numbers.len() - 1] {
+            let moved = |by: f64| {
+                let mut moved = numbers.clone();
+                moved[place] += by;
+                var.set(&Tensor::from_vec(moved, before.shape(), &candle_core::Device::Cpu).unwrap()).unwrap();
+                at()
+            };
+            let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+            var.set(&before).unwrap();
+            assert!(
+                (slope - gradient[place]).abs() < 1e-7 * slope.abs().max(1.0),
+                "{what}: {name} {place}: {slope}, not {}",
+                gradient[place]
+            );
+        }
+    }
+}

@@ -9,27 +9,50 @@ use optogen_tests::reference::{CASES, Case};
 const PROGRAM: Program = Program(env!("CARGO_BIN_EXE_optogen"));
 const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/published");
 
+/// Of each model and each of its interventions, grafts included.
 #[test]
 fn imported_models_have_the_published_losses() {
+    let mut count = 0;
     for case in CASES {
-        let home = tempfile::tempdir().unwrap();
-        let [imported, replayed] = ["imported", "replayed"].map(|name| home.path().join(name).display().to_string());
-        let [config, checkpoint, data] = [".none.json", ".eqx", "_eval_data.h5"].map(|ending| format!("{FILES}/{case}{ending}"));
-        let files = ["--config", &config, "--checkpoint", &checkpoint, "--eval-data", &data];
-        PROGRAM.succeed(&[&["import"], &files[..], &["--out", &imported]].concat());
-        PROGRAM.succeed(&["replay", &imported, "--out", &replayed]);
-        let run = &runs(replayed.as_ref())[0];
-        let mut losses = Vec::new();
-        for batch in read_table(&run.join("eval_examples.parquet")).unwrap() {
-            let loss = batch.column_by_name("loss").unwrap();
-            losses.extend(loss.as_any().downcast_ref::<Float32Array>().unwrap().values().to_vec());
-        }
-        let published: Vec<f32> = Case::open(case).tensor("clamps/none/metrics/loss", DType::F32).to_vec1().unwrap();
-        assert_eq!(losses.len(), published.len());
-        for (ours, theirs) in losses.iter().zip(&published) {
-            assert!((ours - theirs).abs() < 1e-5 * theirs.max(1.0), "{case}: {ours}, published {theirs}");
+        for clamp in Case::open(case).members("clamps") {
+            let home = tempfile::tempdir().unwrap();
+            let at = |name: &str| home.path().join(name).display().to_string();
+            let (imported, replayed) = (at("imported"), at("replayed"));
+            let [mut config, checkpoint, data] =
+                [&format!(".{clamp}.json"), ".eqx", "_eval_data.h5"].map(|ending| format!("{FILES}/{case}{ending}"));
+            if clamp.starts_with("graft") {
+                config = at("graft.json");
+                write_graft(&clamp, &config);
+            }
+            let files = ["--config", &config, "--checkpoint", &checkpoint, "--eval-data", &data];
+            PROGRAM.succeed(&[&["import"], &files[..], &["--out", &imported]].concat());
+            PROGRAM.succeed(&["replay", &imported, "--out", &replayed, "--quiet"]);
+            let run = &runs(replayed.as_ref())[0];
+            let mut losses = Vec::new();
+            for batch in read_table(&run.join("eval_examples.parquet")).unwrap() {
+                let loss = batch.column_by_name("loss").unwrap();
+                losses.extend(loss.as_any().downcast_ref::<Float32Array>().unwrap().values().to_vec());
+            }
+            let published: Vec<f32> = Case::open(case).tensor(&format!("clamps/{clamp}/metrics/loss"), DType::F32).to_vec1().unwrap();
+            assert_eq!(losses.len(), published.len());
+            for (ours, theirs) in losses.iter().zip(&published) {
+                assert!((ours - theirs).abs() < 1e-5 * theirs.max(1.0), "{case} {clamp}: {ours}, published {theirs}");
+            }
+            count += 1;
         }
     }
+    assert_eq!(count, 30);
+}
+
+/// The config of a graft, as a user of the published code has it.
+fn write_graft(clamp: &str, path: &str) {
+    let text = std::fs::read_to_string(format!("{FILES}/induction.none.json")).unwrap();
+    let mut config: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
+    let layer = if clamp == "graft_in" { "till_layer" } else { "from_layer" };
+    config.insert(format!("opto_{clamp}_model_ckpt"), format!("{FILES}/donor_a.eqx").into());
+    config.insert(format!("opto_{clamp}_model_cfg"), format!("{FILES}/donor_a.json").into());
+    config.insert(format!("opto_{clamp}_model_{layer}"), 0.into());
+    std::fs::write(path, serde_json::to_string(&config).unwrap()).unwrap();
 }
 
 /// An imported checkpoint is the published parameters, bit for bit.

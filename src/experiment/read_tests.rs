@@ -291,7 +291,7 @@ fn options_set_what_the_file_says() {
     assert_eq!(refused_with(&["model.heads=7"], &[]), "--set model.heads=7: model.heads: a width of 64 cannot be divided among 7 heads");
     assert_eq!(
         refused_with(&["evaluator.1.noise=1"], &[]),
-        "--set evaluator.1.noise=1: evaluator has no item 1; its items go by number, from 0 to 0"
+        "--set evaluator.1.noise=1: evaluator has no item 1; its items go by number, from 0 to 0, or by name: fsl_train"
     );
     assert_eq!(refused_with(&["model.width.x=1"], &[]), "--set model.width.x=1: width is neither a table nor a list");
     assert_eq!(refused_with(&["model.layers="], &[]), "--set model.layers=: there is no model.layers in f.toml that could be taken out");

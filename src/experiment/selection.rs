@@ -113,7 +113,7 @@ impl TokenSelection {
             TokenSelection::Role(role) => match role {
                 Role::Query => t + 1 == tokens,
                 Role::Labels | Role::RightLabels | Role::OtherLabels => t % 2 == 1,
-                Role::Exemplars => t % 2 == 0,
+                Role::Exemplars => t.is_multiple_of(2),
                 Role::Context => t + 1 < tokens,
                 Role::Inner => t > 0 && t + 1 < tokens,
                 Role::Itself => t == attending,

@@ -42,6 +42,8 @@ pub(super) fn set<'a>(table: &mut DeTable<'a>, path: &[Part], value: Value<'a>) 
         Some(DeValue::Array(items)) => {
             let [index, rest @ ..] = rest else { unreachable!("checked above") };
             let count = items.len();
+            let named: Vec<String> = items.iter().filter_map(name_of).map(str::to_owned).collect();
+            let named = if named.is_empty() { String::new() } else { format!(", or by name: {}", named.join(", ")) };
             let item = position(items, index.get_ref()).and_then(|index| items.get_mut(index));
             match item.map(|item| (item.get_mut(), rest)) {
                 Some((DeValue::Table(inner), [_, ..])) => set(inner, rest, value),
@@ -51,7 +53,7 @@ pub(super) fn set<'a>(table: &mut DeTable<'a>, path: &[Part], value: Value<'a>) 
                 }
                 Some(_) => Err(format!("{name}.{index} is not a table")),
                 None if count == 0 => Err(format!("{name} is an empty list, it has no item {index}")),
-                None => Err(format!("{name} has no item {index}; its items go by number, from 0 to {}", count - 1)),
+                None => Err(format!("{name} has no item {index}; its items go by number, from 0 to {}{named}", count - 1)),
             }
         }
         _ => Err(format!("{name} is neither a table nor a list")),
@@ -60,13 +62,12 @@ pub(super) fn set<'a>(table: &mut DeTable<'a>, path: &[Part], value: Value<'a>) 
 
 /// The item of a list by number, or by its `name` or `table`.
 fn position(items: &[Value], index: &str) -> Option<usize> {
-    let named = |item: &Value| match item.get_ref() {
-        DeValue::Table(table) => {
-            ["name", "table"].iter().any(|key| table.get(*key).and_then(|name| name.get_ref().as_str()) == Some(index))
-        }
-        _ => false,
-    };
-    index.parse().ok().or_else(|| items.iter().position(named))
+    index.parse().ok().or_else(|| items.iter().position(|item| name_of(item) == Some(index)))
+}
+
+fn name_of<'t>(item: &'t Value) -> Option<&'t str> {
+    let DeValue::Table(table) = item.get_ref() else { return None };
+    ["name", "table"].iter().find_map(|key| table.get(*key)?.get_ref().as_str())
 }
 
 /// Lays a table over another: what it says counts, tables are laid over each other in turn, and the lists of `added` grow.

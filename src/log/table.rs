@@ -121,7 +121,7 @@ fn new_journal(path: &Path, schema: &SchemaRef, sealed_rows: u64) -> Result<Stre
     let schema = Schema::new_with_metadata(schema.fields().clone(), metadata);
     // The header is there before the name is, so a journal without one is damaged.
     let folder = path.parent().unwrap_or(Path::new("."));
-    let temporary = tempfile::NamedTempFile::new_in(folder).map_err(Error::file(path))?;
+    let temporary = tempfile::Builder::new().prefix(durable::TEMPORARY).tempfile_in(folder).map_err(Error::file(path))?;
     let mut stream = StreamWriter::try_new(BufWriter::new(temporary.reopen().map_err(Error::file(path))?), &schema)?;
     stream.flush()?;
     temporary.persist(path).map_err(|error| Error::File { path: path.to_owned(), source: error.error })?;
