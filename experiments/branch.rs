@@ -3,6 +3,7 @@
 use crate::cli::{BranchArguments, RunArguments};
 use crate::replay::run_id_of;
 use crate::run::train;
+use bevy_app::App;
 use optogen::checkpoint::{Checkpoint, list};
 use optogen::experiment::{ParentSpec, load_with};
 use optogen::{Error, Result};
@@ -11,7 +12,7 @@ use optogen::{Error, Result};
 ///
 /// # Errors
 /// There is no such checkpoint, or the experiment cannot go on from it.
-pub fn branch(arguments: &BranchArguments) -> Result<u8> {
+pub fn branch(arguments: &BranchArguments, extend: impl Fn(&mut App)) -> Result<u8> {
     let file = arguments.run.join("experiment.toml");
     let mut experiments = load_with(&file, arguments.with.as_deref(), &arguments.sets, &arguments.grids)?;
     let checkpoints = list(&arguments.run.join("checkpoints"))?;
@@ -37,5 +38,5 @@ pub fn branch(arguments: &BranchArguments) -> Result<u8> {
         cohort: None,
         common: arguments.common.clone(),
     };
-    train(experiments, &run)
+    train(experiments, &run, extend)
 }

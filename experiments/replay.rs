@@ -24,6 +24,7 @@ use optogen_systems::record::RecordPlugin;
 use optogen_systems::run::Clock;
 use optogen_systems::spawn::{place, spawn_measured};
 use optogen_systems::stage::{Begin, StagePlugin};
+use optogen_systems::weigh::WeighPlugin;
 use optogen_systems::{app, use_threads};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -79,7 +80,7 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Resul
     };
     let first_read = Checkpoint::read(first)?;
     let mut world_app = app(|app| {
-        app.add_plugins((StagePlugin, ClampPlugin, EvaluatePlugin, LookPlugin, RecordPlugin));
+        app.add_plugins((StagePlugin, ClampPlugin, EvaluatePlugin, LookPlugin, WeighPlugin, RecordPlugin));
     });
     let world = world_app.world_mut();
     let mut bank: Option<(Entity, ClassBank)> = None;

@@ -4,6 +4,7 @@ use crate::cli::RunArguments;
 use crate::evaluators::{evaluators, write_evaluators};
 use crate::outcome::{Outcome, tell};
 use crate::{device, signals};
+use bevy_app::App;
 use bevy_ecs::prelude::*;
 use candle_core::Device;
 use optogen::bank::ClassBank;
@@ -30,19 +31,20 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// The experiment, its data or the output folder are not as they should be. Nothing is written then, but for folders of runs that are.
-pub fn run(arguments: &RunArguments) -> Result<u8> {
+pub fn run(arguments: &RunArguments, extend: impl Fn(&mut App)) -> Result<u8> {
     let experiments = load(&arguments.file, &arguments.sets, &arguments.grids)?;
-    train(experiments, arguments)
+    train(experiments, arguments, extend)
 }
 
 /// Trains these experiments as the arguments say.
-pub(crate) fn train(experiments: Vec<Experiment>, arguments: &RunArguments) -> Result<u8> {
+pub(crate) fn train(experiments: Vec<Experiment>, arguments: &RunArguments, extend: impl Fn(&mut App)) -> Result<u8> {
     let device = device::device(&arguments.common.device)?;
     use_threads(arguments.common.threads());
     let stop = StopRequest::default();
     signals::listen(&stop)?;
     let mut app = app(|app| {
         app.add_plugins((TrainingPlugins, KeepingPlugins, ReportPlugin { quiet: arguments.common.quiet }));
+        extend(app);
     });
     let world = app.world_mut();
     world.insert_resource(stop);

@@ -20,6 +20,8 @@ pub struct HeadMeasures {
     heads: usize,
     sums: Vec<[f64; 6]>,
     sequences: Vec<usize>,
+    attributions: Vec<f64>,
+    attributed: usize,
 }
 
 impl HeadMeasures {
@@ -47,6 +49,18 @@ impl HeadMeasures {
             }
             Ok(())
         })
+    }
+
+    /// Adds the attributions of all heads, layer by layer, of so many sequences (see [`crate::weights::attribution`]).
+    pub fn attribute(&mut self, means: &[f64], sequences: usize) {
+        self.attributions.resize(means.len(), 0.0);
+        self.attributions.iter_mut().zip(means).for_each(|(sum, mean)| *sum += mean * sequences as f64);
+        self.attributed += sequences;
+    }
+
+    /// The attribution of each head, in the order of `rows`, where it was measured.
+    pub fn attributions(&self) -> impl Iterator<Item = Option<f64>> + '_ {
+        (0..self.sums.len()).map(|index| self.attributions.get(index).map(|sum| sum / self.attributed as f64))
     }
 
     /// Layer, head and the means of the measures.

@@ -21,5 +21,6 @@ pub mod sampler;
 pub mod seeds;
 pub mod site;
 pub mod transformer;
+pub mod weights;
 
 pub use error::{Error, Result};

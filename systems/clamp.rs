@@ -1,5 +1,6 @@
 //! clamp: compiles interventions into plans where they changed, and notes when a measure crosses a threshold that one waits for.
 
+use crate::run::fail;
 use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
@@ -7,6 +8,7 @@ use optogen::Result;
 use optogen::clamp::{Clamped, Donors, Moments, Now, Phase, Plan};
 use optogen::components::*;
 use optogen::experiment::{InterventionSpec, Moment};
+use optogen::log::RunLog;
 use optogen::transformer::Transformer;
 
 /// Adds the systems to both schedules.
@@ -25,12 +27,7 @@ impl Plugin for ClampPlugin {
 pub struct DonorShelf(pub Donors);
 
 /// The moments of the interventions of models, for a forward pass after so many sequences.
-pub(crate) fn now<'a>(
-    sequences: u64,
-    models: impl Iterator<Item = Entity>,
-    lists: &Query<&Interventions>,
-    moments: &'a Query<&Moments>,
-) -> Now {
+pub(crate) fn now(sequences: u64, models: impl Iterator<Item = Entity>, lists: &Query<&Interventions>, moments: &Query<&Moments>) -> Now {
     let own = |model: Entity| {
         let list = lists.get(model).into_iter().flat_map(|list| list.iter());
         list.map(|intervention| moments.get(intervention).copied().unwrap_or_default()).collect()
@@ -38,13 +35,15 @@ pub(crate) fn now<'a>(
     Now { sequences, moments: models.map(own).collect() }
 }
 
+type Edited = Or<(Changed<Intervention>, Changed<InterventionOn>)>;
+type Fresh = Or<(Added<Transformer>, Added<Evaluator>)>;
 type Trained<'a> = (Entity, &'a Members, &'a Transformer, &'a mut Plan, &'a mut Trouble);
 type Measuring<'a> = (&'a Evaluator, &'a EvaluatorOf, &'a mut Plan, &'a mut Evaluation);
 
 #[allow(clippy::too_many_arguments)]
 fn compile(
-    changed: Query<(), Or<(Changed<Intervention>, Changed<InterventionOn>)>>,
-    fresh: Query<(), Or<(Added<Transformer>, Added<Evaluator>)>>,
+    edited: Query<(), Edited>,
+    fresh: Query<(), Fresh>,
     mut removed: RemovedComponents<Intervention>,
     interventions: Query<&Intervention>,
     models: Query<(&Model, &MemberOf, Option<&Interventions>, Has<Replayed>)>,
@@ -53,7 +52,7 @@ fn compile(
     mut evaluators: Query<Measuring, Without<Transformer>>,
     shelf: Res<DonorShelf>,
 ) {
-    if changed.is_empty() && fresh.is_empty() && removed.read().next().is_none() {
+    if edited.is_empty() && fresh.is_empty() && removed.read().next().is_none() {
         return;
     }
     let specs = |list: Option<&Interventions>| -> Vec<InterventionSpec> {
@@ -87,27 +86,31 @@ fn compile(
 }
 
 /// Notes the moments at which measures first cross the thresholds of interventions.
-fn watch(
+pub(crate) fn watch(
     mut waiting: Query<(&Intervention, &InterventionOn, &mut Moments)>,
-    models: Query<(&Evaluators, &MemberOf)>,
+    mut models: Query<(&Evaluators, &MemberOf, &mut RunLog, &mut Status)>,
     cohorts: Query<&Progress>,
     evaluators: Query<(&Evaluator, &Evaluation)>,
 ) {
     for (intervention, on, mut moments) in &mut waiting {
-        let Ok((list, cohort)) = models.get(on.0) else { continue };
+        let Ok((list, cohort, mut log, mut status)) = models.get_mut(on.0) else { continue };
         let Ok(progress) = cohorts.get(cohort.0) else { continue };
-        let crossed = |moment: &Moment| -> Option<u64> {
+        let crossed = |moment: &Moment| -> Option<f64> {
             let Moment::Crossing(crossing) = moment else { return None };
             let (_, evaluation) =
                 evaluators.iter_many(list.iter()).flatten().find(|(evaluator, _)| evaluator.name == crossing.evaluator)?;
             let value = evaluation.0.as_ref()?.as_ref().ok()?.value(&crossing.measure)?;
-            crossing.is_crossed(value).then_some(progress.sequences)
+            crossing.is_crossed(value).then_some(value)
         };
-        let began = moments.began.or_else(|| crossed(&intervention.0.from));
-        let ended = moments.ended.or_else(|| crossed(intervention.0.until.as_ref()?));
-        let next = Moments { began, ended };
-        if *moments != next {
-            *moments = next;
+        let began = if moments.began.is_none() { crossed(&intervention.0.from) } else { None };
+        let ended = if moments.ended.is_none() { intervention.0.until.as_ref().and_then(crossed) } else { None };
+        if let Some(value) = began {
+            moments.began = Some(progress.sequences);
+            fail(&mut status, log.note(progress.sequences, &format!("\"{}\" begins", intervention.0.title()), value));
+        }
+        if let Some(value) = ended {
+            moments.ended = Some(progress.sequences);
+            fail(&mut status, log.note(progress.sequences, &format!("\"{}\" ends", intervention.0.title()), value));
         }
     }
 }

@@ -9,11 +9,13 @@ use optogen::bank::ClassBank;
 use optogen::batch::tokens;
 use optogen::clamp::{Moments, Now, Plan};
 use optogen::components::*;
-use optogen::gate::Gate;
+use optogen::experiment::MeasureSpec;
+use optogen::gate::{Gate, Place};
 use optogen::heads::HeadMeasures;
 use optogen::metrics::Metrics;
 use optogen::site::Site;
 use optogen::transformer::{Tokens, Transformer};
+use optogen::weights::attribution;
 use optogen::{Error, Result};
 
 /// Adds the system to both schedules.
@@ -44,13 +46,12 @@ pub(crate) fn evaluate(
             let member = members.iter().position(|member| member == of.0).unwrap_or_default();
             let bank = bank.and_then(|bank| banks.get(bank.0).ok());
             let now = now(progress.sequences, std::iter::once(of.0), &lists, &moments);
-            let heads = model.experiment.measures.heads;
-            evaluation.0 = Some(measure(evaluator, bank, transformer, member, plan, &now, heads));
+            evaluation.0 = Some(measure(evaluator, bank, transformer, member, plan, &now, &model.experiment.measures));
         }
     });
 }
 
-/// The metrics of all sequences of an evaluator and, with `heads`, how each head attends.
+/// The metrics of all sequences of an evaluator and, where that is asked for, how each head attends and what it adds.
 pub fn measure(
     evaluator: &Evaluator,
     bank: Option<&ClassBank>,
@@ -58,7 +59,7 @@ pub fn measure(
     member: usize,
     plan: &Plan,
     now: &Now,
-    heads: bool,
+    measures: &MeasureSpec,
 ) -> Result<Measured> {
     let alone;
     let transformer = if transformer.parameters().members() == 1 {
@@ -67,7 +68,7 @@ pub fn measure(
         alone = transformer.of_member(member)?;
         &alone
     };
-    let layers = transformer.architecture().layers;
+    let (layers, heads) = (transformer.architecture().layers, measures.heads);
     let mut measured = Measured { metrics: Metrics::default(), heads: heads.then(HeadMeasures::default) };
     for chunk in &evaluator.sequences {
         let input = input_of(evaluator, chunk, bank, transformer.parameters().device())?;
@@ -80,9 +81,31 @@ pub fn measure(
             for ((_, layer), pattern) in gate.take_seen() {
                 heads.append(layer.unwrap_or_default(), &pattern.squeeze(0)?, &labels)?;
             }
+            if measures.attribution {
+                heads.attribute(&attributions(transformer, &input, plan, now)?, labels.dim(0)?);
+            }
         }
     }
     Ok(measured)
+}
+
+/// What each head adds to the right answer, layer by layer; by a forward pass of its own, since looking there takes the composed way.
+fn attributions(transformer: &Transformer, input: &Tokens, plan: &Plan, now: &Now) -> Result<Vec<f64>> {
+    let layers = transformer.architecture().layers;
+    let last = (Site::ResidualPost, Some(layers - 1));
+    let mut gate = Gate::looking_at((0..layers).map(|layer| (Site::Z, Some(layer))).chain([last]));
+    plan.forward(transformer, input, now, &mut gate)?;
+    let seen = gate.take_seen();
+    let at = |place: Place| -> Result<_> {
+        let found = seen.iter().find(|(own, _)| *own == place).map(|(_, value)| value.squeeze(0));
+        Ok(found.ok_or_else(|| Error::Invalid(format!("{} was not seen", place.0.name())))??)
+    };
+    let (last, labels) = (at(last)?, input.labels.squeeze(0)?);
+    let mut all = Vec::new();
+    for layer in 0..layers {
+        all.extend(attribution(transformer, layer, &at((Site::Z, Some(layer)))?, &last, &labels)?);
+    }
+    Ok(all)
 }
 
 /// The tokens of a chunk of an evaluator's sequences.

@@ -14,6 +14,7 @@ pub mod sample;
 pub mod spawn;
 pub mod stage;
 pub mod update;
+pub mod weigh;
 
 use bevy_app::{App, Plugin};
 use bevy_tasks::{ComputeTaskPool, TaskPoolBuilder};
@@ -32,6 +33,7 @@ impl Plugin for TrainingPlugins {
             update::UpdatePlugin,
             evaluate::EvaluatePlugin,
             look::LookPlugin,
+            weigh::WeighPlugin,
         ));
     }
 }

@@ -35,6 +35,8 @@ pub enum Stage {
     Evaluate,
     /// Measures that are not of the evaluators.
     Measure,
+    /// What follows from the measures: the place for systems of your own.
+    React,
     /// Writes rows.
     Record,
     /// Keeps checkpoints, and recovery points.
@@ -50,9 +52,9 @@ impl Plugin for StagePlugin {
     fn build(&self, app: &mut App) {
         use Stage::*;
         let mut step = schedule(Step);
-        step.configure_sets((Clamp, Sample, Forward, Backward, Update, Evaluate, Measure, Record, Checkpoint, Report).chain());
+        step.configure_sets((Clamp, Sample, Forward, Backward, Update, Evaluate, Measure, React, Record, Checkpoint, Report).chain());
         let mut begin = schedule(Begin);
-        begin.configure_sets((Clamp, Evaluate, Measure, Record, Checkpoint, Report).chain());
+        begin.configure_sets((Clamp, Evaluate, Measure, React, Record, Checkpoint, Report).chain());
         app.add_schedule(step).add_schedule(begin);
     }
 }

@@ -17,9 +17,11 @@ impl Plugin for UpdatePlugin {
     }
 }
 
-type Cohort<'a> = (&'a Transformer, &'a Gradients, &'a mut Optimiser, &'a mut StepNumbers, &'a mut Progress, &'a mut Trouble);
+/// What a step of the optimiser takes.
+pub type Cohort<'a> = (&'a Transformer, &'a Gradients, &'a mut Optimiser, &'a mut StepNumbers, &'a mut Progress, &'a mut Trouble);
 
-fn update(mut cohorts: Query<Cohort, With<Active>>) {
+/// One step of every active cohort's optimiser.
+pub fn update(mut cohorts: Query<Cohort, With<Active>>) {
     cohorts.par_iter_mut().batching_strategy(SINGLY).for_each(
         |(transformer, gradients, mut optimiser, mut numbers, mut progress, mut trouble)| {
             trouble.guard(|| {

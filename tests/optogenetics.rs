@@ -116,6 +116,7 @@ fn schedules_and_thresholds_survive_kills() {
     assert!((1..4).contains(&crossed), "crossed at evaluation {crossed}");
     let manifest = fs::read_to_string(whole.join("checkpoints/at-000000002048/manifest.json")).unwrap();
     assert!(manifest.contains(&format!("\"began\": {}", crossed * 512)) && manifest.contains("\"ended\": 0"), "{manifest}");
+    assert_eq!(texts(&whole, "notes", "note"), ["\"ends\" ends", "\"waits\" begins"]);
     let (file, out) = (file(home.path(), "whole", more), home.path().join("torn"));
     let arguments = ["run", &file, "--out", out.to_str().unwrap(), "--quiet", "--resume"];
     for milliseconds in [60, 75, 90] {
@@ -127,7 +128,7 @@ fn schedules_and_thresholds_survive_kills() {
     PROGRAM.succeed(&arguments);
     let torn = &runs(&out)[0];
     assert_eq!(final_weights(&whole), final_weights(torn));
-    for table in ["train", "eval", "eval_examples", "heads"] {
+    for table in ["train", "eval", "eval_examples", "heads", "notes"] {
         assert_eq!(contents(&whole, table), contents(torn, table), "{table}");
     }
 }
@@ -289,4 +290,32 @@ fn mistakes_in_interventions_are_named() {
         ),
         "the hooks would write up to 96 MB (all 7987200 rows), and measures.hook_megabytes is 20; look at less, less often, reduce, or raise it"
     );
+}
+
+/// The worked example of a system of one's own.
+#[test]
+fn the_example_freezes_layer_0() {
+    let home = tempfile::tempdir().unwrap();
+    // A pattern that is set passes the threshold at once, from sequence 600 on.
+    let more = "name = \"a\"\n[[intervention]]\nsite = \"pattern\"\nlayers = [1]\nheads = [3]\nat = \"query\"\n\
+        action = { induction = { strength = 0.9 } }\nfrom = 600\n";
+    let (file, out) = (file(home.path(), "frozen", more), home.path().join("frozen"));
+    let example = Path::new(env!("CARGO_BIN_EXE_optogen")).with_file_name("examples").join("freeze_layer_0");
+    let output =
+        std::process::Command::new(example).args(["run", &file, "--quiet", "--out"]).arg(&out).output().expect("the example starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let run = &runs(&out)[0];
+    assert_eq!(texts(run, "notes", "note"), ["frozen at an induction strength of"]);
+    assert!((numbers(run, "notes", "value")[0] - 0.8).abs() < 1e-6);
+    let at = |sequences: u64| {
+        let folder = optogen::checkpoint::folder_at(&run.join("checkpoints"), sequences);
+        let all = optogen::checkpoint::Checkpoint::read(&folder).unwrap().parameters;
+        let flat = |tensor: &candle_core::Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        all.into_iter().map(|(name, tensor)| (name, flat(&tensor))).collect::<Vec<_>>()
+    };
+    let frozen = |name: &str| name.starts_with("transformer/blocks/0/");
+    for ((name, before), (_, after)) in at(1024).iter().zip(&at(2048)) {
+        assert_eq!(before == after, frozen(name), "{name}");
+    }
+    assert!(at(512).iter().zip(&at(1024)).all(|((_, before), (_, after))| before != after), "until then it learns");
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The tables that grow with a run.
-pub const TABLES: [&str; 5] = ["train", "timing", "eval", "eval_examples", "heads"];
+pub const TABLES: [&str; 7] = ["train", "timing", "eval", "eval_examples", "heads", "weights", "notes"];
 
 /// The schema of one of `TABLES`, or of a hook's table; every table begins with `run_id` and `sequences`.
 ///
@@ -17,7 +17,9 @@ pub const TABLES: [&str; 5] = ["train", "timing", "eval", "eval_examples", "head
 /// | `timing` | evaluation | seconds since the run began, interruptions left out |
 /// | `eval` | evaluation and evaluator | the mean of each metric |
 /// | `eval_examples` | evaluation, evaluator and example | each metric |
-/// | `heads` | evaluation, evaluator, layer and head | each measure of heads |
+/// | `heads` | evaluation, evaluator, layer and head | each measure of heads; attribution (null where it is not asked for) |
+/// | `weights` | evaluation, measure and head | from_layer, from_head (null for one head alone), layer, head, value |
+/// | `notes` | moment that a system noted | note, value |
 /// | a hook's | look and entry | during, layer, head, example, at, to, dimension (null where it does not apply), statistic, value |
 pub fn schema(table: &str) -> SchemaRef {
     let column = |name: &str, kind: DataType| Field::new(name, kind, false);
@@ -41,6 +43,13 @@ pub fn schema(table: &str) -> SchemaRef {
         "heads" => {
             fields.extend([column("evaluator", DataType::Utf8), column("layer", DataType::Int64), column("head", DataType::Int64)]);
             fields.extend(heads::NAMES.map(|name| column(name, DataType::Float64)));
+            fields.push(Field::new("attribution", DataType::Float64, true));
+        }
+        "notes" => fields.extend([column("note", DataType::Utf8), column("value", DataType::Float64)]),
+        "weights" => {
+            fields.push(column("measure", DataType::Utf8));
+            fields.extend(["from_layer", "from_head"].map(|name| Field::new(name, DataType::Int64, true)));
+            fields.extend([column("layer", DataType::Int64), column("head", DataType::Int64), column("value", DataType::Float64)]);
         }
         _ => {
             fields.push(column("during", DataType::Utf8));

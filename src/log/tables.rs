@@ -7,6 +7,7 @@ use crate::heads::HeadMeasures;
 use crate::look::Rows;
 use crate::metrics::Metrics;
 use crate::run_folder::RunFolder;
+use crate::weights::Weight;
 use arrow::array::{ArrayRef, Float32Array, Float64Array, Int64Array, StringArray};
 use bevy_ecs::component::Component;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ pub struct RunLog {
     eval: Table,
     eval_examples: Option<Table>,
     heads: Option<Table>,
+    weights: Option<Table>,
+    notes: Table,
     hooks: Vec<(String, Table)>,
     steps: Steps,
 }
@@ -57,6 +60,8 @@ impl RunLog {
             eval: open("eval")?,
             eval_examples: if examples { Some(open("eval_examples")?) } else { None },
             heads: if heads { Some(open("heads")?) } else { None },
+            notes: open("notes")?,
+            weights: if experiment.measures.weights { Some(open("weights")?) } else { None },
             hooks: experiment.hooks.iter().map(|hook| Ok((hook.table.clone(), open(&hook.table)?))).collect::<Result<_>>()?,
             steps: Steps::default(),
         })
@@ -130,7 +135,36 @@ impl RunLog {
             whole(|row| row.1),
         ];
         columns.extend((0..6).map(|index| Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.2[index]))) as ArrayRef));
+        columns.push(Arc::new(Float64Array::from_iter(measures.attributions())));
         table.append(columns)
+    }
+
+    /// Rows of `weights`.
+    pub fn weights(&mut self, sequences: u64, rows: &[Weight]) -> Result<()> {
+        let Some(table) = &mut self.weights else { return Ok(()) };
+        let whole = |of: &dyn Fn(&Weight) -> Option<usize>| -> ArrayRef {
+            Arc::new(Int64Array::from_iter(rows.iter().map(|row| of(row).map(|number| number as i64))))
+        };
+        table.append(vec![
+            repeated(&self.run_id, rows.len()),
+            Arc::new(Int64Array::from(vec![sequences as i64; rows.len()])),
+            Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.measure))),
+            whole(&|row| Some(row.from?.0)),
+            whole(&|row| Some(row.from?.1)),
+            whole(&|row| Some(row.layer)),
+            whole(&|row| Some(row.head)),
+            Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.value))),
+        ])
+    }
+
+    /// A row of `notes`: something that happened, with a number.
+    pub fn note(&mut self, sequences: u64, note: &str, value: f64) -> Result<()> {
+        self.notes.append(vec![
+            repeated(&self.run_id, 1),
+            Arc::new(Int64Array::from(vec![sequences as i64])),
+            repeated(note, 1),
+            Arc::new(Float64Array::from(vec![value])),
+        ])
     }
 
     /// Rows of a hook's table.
@@ -155,16 +189,22 @@ impl RunLog {
     /// Makes all rows last.
     pub fn sync(&mut self) -> Result<()> {
         self.journal_steps()?;
-        let always = [&mut self.train, &mut self.timing, &mut self.eval].into_iter();
-        let asked = self.eval_examples.iter_mut().chain(&mut self.heads).chain(self.hooks.iter_mut().map(|(_, table)| table));
+        let always = [&mut self.train, &mut self.timing, &mut self.eval, &mut self.notes].into_iter();
+        let asked = self
+            .eval_examples
+            .iter_mut()
+            .chain(&mut self.heads)
+            .chain(&mut self.weights)
+            .chain(self.hooks.iter_mut().map(|(_, table)| table));
         always.chain(asked).try_for_each(Table::sync)
     }
 
     /// Seals all tables, for good.
     pub fn finish(mut self) -> Result<()> {
         self.journal_steps()?;
-        let always = [self.train, self.timing, self.eval].into_iter();
-        let asked = self.eval_examples.into_iter().chain(self.heads).chain(self.hooks.into_iter().map(|(_, table)| table));
+        let always = [self.train, self.timing, self.eval, self.notes].into_iter();
+        let asked =
+            self.eval_examples.into_iter().chain(self.heads).chain(self.weights).chain(self.hooks.into_iter().map(|(_, table)| table));
         always.chain(asked).try_for_each(Table::finish)
     }
 }
