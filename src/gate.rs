@@ -5,6 +5,7 @@
 use crate::clamp::Clamp;
 use crate::site::Site;
 use candle_core::{Result, Tensor, Var};
+use std::sync::Arc;
 
 /// A site in one layer, or one that belongs to no layer.
 pub type Place = (Site, Option<usize>);
@@ -67,6 +68,25 @@ impl Gate {
     pub fn touches_any(&self, sites: &[Site], layer: Option<usize>) -> bool {
         let open = !(self.looked_at.is_empty() && self.kept.is_empty() && self.probed.is_empty() && self.clamps.is_empty());
         open && sites.iter().any(|&site| self.touches(site, layer))
+    }
+
+    /// Which heads have no value, for each member, where that is all that is done at several sites; somebody may look at the pattern.
+    pub fn silenced(&self, layer: Option<usize>, sites: &[Site]) -> Option<Arc<[bool]>> {
+        let here = |place: &Place| place.1 == layer && sites.contains(&place.0);
+        let lookers = self.looked_at.iter().chain(&self.kept).chain(&self.probed);
+        let only_pattern = |place: &Place| place.0 == Site::Pattern && self.looked_at.contains(place) && !self.kept.contains(place);
+        if lookers.filter(|place| here(place)).any(|place| !only_pattern(place)) {
+            return None;
+        }
+        let mut silenced: Option<Vec<bool>> = None;
+        for clamp in self.clamps.iter().filter(|clamp| here(&clamp.place)) {
+            let own = clamp.silences.as_ref()?;
+            match &mut silenced {
+                Some(silenced) => silenced.iter_mut().zip(own.iter()).for_each(|(silent, &own)| *silent |= own),
+                None => silenced = Some(own.to_vec()),
+            }
+        }
+        silenced.map(Arc::from)
     }
 
     /// Whether, of several sites, one alone is stood at, and only to look.

@@ -208,7 +208,14 @@ fn every_action_has_its_gradients() {
         let mask = marks.take_seen()[0].1.eq(12345.0).unwrap();
         let strength = chosen.contains("strength").then(|| Tensor::new(&[[[[0.5f64]]]], &candle_core::Device::Cpu).unwrap());
         let given = || {
-            let clamp = Clamp { place, mask: Some(mask.clone()), new: New::Given(held.clone()), strength: strength.clone(), detach: false };
+            let clamp = Clamp {
+                place,
+                mask: Some(mask.clone()),
+                new: New::Given(held.clone()),
+                strength: strength.clone(),
+                detach: false,
+                silences: None,
+            };
             transformer.forward(&input, &mut Gate::clamping(vec![clamp])).unwrap()
         };
         holds(&format!("{action} at {site}, held"), parameters, &|| loss(&given()));

@@ -14,6 +14,7 @@ pub use plan::{Clamped, Moments, Now, Phase, Plan};
 
 use crate::gate::Place;
 use candle_core::{Result, Tensor};
+use std::sync::Arc;
 
 /// One replacement in one forward pass.
 pub struct Clamp {
@@ -27,6 +28,8 @@ pub struct Clamp {
     pub strength: Option<Tensor>,
     /// Whether gradients stop there.
     pub detach: bool,
+    /// Where it makes the values of whole heads zero and does nothing else: for each member, which heads. The fused attention knows how to.
+    pub silences: Option<Arc<[bool]>>,
 }
 
 /// What takes the place of entries.

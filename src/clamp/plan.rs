@@ -90,6 +90,8 @@ struct Planned {
     source: Option<usize>,
     /// A pattern or vector that never changes.
     constant: Option<Tensor>,
+    /// The heads whose values become zero, where that is all there is to it.
+    silences: Option<Arc<[bool]>>,
 }
 
 struct When {
@@ -248,6 +250,7 @@ impl Builder<'_> {
         clamps.sort_by_key(|clamp| clamp.rank);
         for clamp in &mut clamps {
             clamp.mask = self.mask(clamp)?;
+            clamp.silences = clamp.silences(self.architecture.heads);
         }
         let running = spec.and_then(|spec| spec.donor.as_deref()).map(|path| self.running(path)).transpose()?;
         self.plan.passes.push(Pass { spec: spec.cloned(), running, input: spec.and_then(|spec| spec.input), clamps });
@@ -297,6 +300,7 @@ impl Builder<'_> {
                     when: (0..count).map(|_| None).collect(),
                     source,
                     constant: self.constant(&one.action)?,
+                    silences: None,
                 });
                 let last = clamps.len() - 1;
                 &mut clamps[last]
@@ -395,6 +399,19 @@ impl Builder<'_> {
 }
 
 impl Planned {
+    /// For each member, which heads' values become zero at all tokens.
+    fn silences(&self, heads: usize) -> Option<Arc<[bool]>> {
+        let whole = |entries: &Entries| entries.at.is_all() && entries.dimensions.is_all();
+        if self.place.0 != Site::Value || self.action != Action::Zero || !self.entries.iter().flatten().all(whole) {
+            return None;
+        }
+        let of = |entries: &Option<Entries>| {
+            let own = entries.as_ref().map_or(Vec::new(), |entries| entries.heads.of(heads));
+            (0..heads).map(move |head| own.contains(&head)).collect::<Vec<_>>()
+        };
+        Some(self.entries.iter().flat_map(of).collect())
+    }
+
     fn hands_over(&self) -> bool {
         matches!(self.action, Action::ContinueIn(_))
     }
@@ -479,6 +496,7 @@ impl Planned {
             shape[0] = strengths.len();
             Some(Tensor::from_slice(strengths, shape, input.features.device())?)
         };
-        Ok(Clamp { place: self.place, mask, new, strength, detach: self.detach })
+        let silences = self.silences.clone().filter(|_| strength.is_none());
+        Ok(Clamp { place: self.place, mask, new, strength, detach: self.detach, silences })
     }
 }

@@ -17,38 +17,47 @@ pub struct Heads {
 
 /// softmax(q kᵀ/√dh) v for each head.
 ///
-/// With `query_alone` only the last token attends.
+/// With `query_alone` only the last token attends. `silenced` [K, H] says which heads have no values.
 ///
 /// # Shapes
 /// `qkv` [K, B, T, 3·H·dh] → [K, B, T, H·dh], or [K, B, 1, H·dh] with `query_alone`.
-pub fn attention(qkv: &Tensor, heads: Heads, query_alone: bool) -> Result<Tensor> {
+pub fn attention(qkv: &Tensor, heads: Heads, query_alone: bool, silenced: Option<Arc<[bool]>>) -> Result<Tensor> {
     if !qkv.device().is_cpu() {
-        return attention_composed(qkv, heads, query_alone);
+        return attention_composed(qkv, heads, query_alone, silenced);
     }
-    for_real!(qkv, T => qkv.apply_op1(Attention::<T> { heads, query_alone, pattern: Arc::default() }))
+    for_real!(qkv, T => qkv.apply_op1(Attention::<T> { heads, query_alone, silenced, look: false, pattern: Arc::default() }))
 }
 
 /// The same for all tokens, and the pattern `[K, B, H, T, T]`, to be looked at: no gradient flows into it.
-pub fn attention_and_pattern(qkv: &Tensor, heads: Heads) -> Result<(Tensor, Tensor)> {
+pub fn attention_and_pattern(qkv: &Tensor, heads: Heads, silenced: Option<Arc<[bool]>>) -> Result<(Tensor, Tensor)> {
     if !qkv.device().is_cpu() {
         let [q, k, v] = split(qkv, heads)?;
         let seen = pattern(&scores(&rotated(&q, heads)?, &rotated(&k, heads)?, heads)?)?;
-        return Ok((weighted(&seen, &v)?, seen.detach()));
+        return Ok((weighted(&seen, &heard(&v, silenced)?)?, seen.detach()));
     }
     let (members, sequences, tokens, _) = qkv.dims4()?;
     for_real!(qkv, T => {
         let kept = Arc::<OnceLock<Vec<T>>>::default();
-        let z = qkv.apply_op1(Attention::<T> { heads, query_alone: false, pattern: kept.clone() })?;
+        let z = qkv.apply_op1(Attention::<T> { heads, query_alone: false, silenced, look: true, pattern: kept.clone() })?;
         let pattern = kept.get().cloned().unwrap_or_default();
         Ok((z, Tensor::from_vec(pattern, (members, sequences, heads.count, tokens, tokens), qkv.device())?))
     })
 }
 
 /// The same of plain operations.
-pub fn attention_composed(qkv: &Tensor, heads: Heads, query_alone: bool) -> Result<Tensor> {
+pub fn attention_composed(qkv: &Tensor, heads: Heads, query_alone: bool, silenced: Option<Arc<[bool]>>) -> Result<Tensor> {
     let [q, k, v] = split(qkv, heads)?;
-    let z = weighted(&pattern(&scores(&rotated(&q, heads)?, &rotated(&k, heads)?, heads)?)?, &v)?;
+    let z = weighted(&pattern(&scores(&rotated(&q, heads)?, &rotated(&k, heads)?, heads)?)?, &heard(&v, silenced)?)?;
     if query_alone { z.narrow(2, z.dim(2)? - 1, 1)?.contiguous() } else { Ok(z) }
+}
+
+/// Values `[K, B, H, T, dh]` without those of silenced heads.
+fn heard(v: &Tensor, silenced: Option<Arc<[bool]>>) -> Result<Tensor> {
+    let Some(silenced) = silenced else { return Ok(v.clone()) };
+    let heads = v.dim(2)?;
+    let mask: Vec<u8> = silenced.iter().map(|&silent| u8::from(!silent)).collect();
+    let mask = Tensor::from_vec(mask, (silenced.len() / heads, 1, heads, 1, 1), v.device())?.broadcast_as(v.shape())?;
+    mask.where_cond(v, &v.zeros_like()?)
 }
 
 /// Queries, keys and values, each `[K, B, H, T, dh]`, of `[K, B, T, 3·H·dh]`.
@@ -108,6 +117,9 @@ fn angles(tokens: usize, width: usize, time: f64) -> impl Iterator<Item = f64> {
 struct Attention<T> {
     heads: Heads,
     query_alone: bool,
+    silenced: Option<Arc<[bool]>>,
+    /// Somebody looks at the pattern, so silenced heads have one too.
+    look: bool,
     /// What the forward pass leaves for the backward pass: `[K·B, H, T or 1, T]`.
     pattern: Arc<OnceLock<Vec<T>>>,
 }
@@ -176,6 +188,11 @@ impl<T: Real> Plan<T> {
 }
 
 impl<T: Real> Attention<T> {
+    /// Whether a head of a member has no values.
+    fn is_silent(&self, member: usize, head: usize) -> bool {
+        self.silenced.as_ref().is_some_and(|silenced| silenced[(member * self.heads.count + head) % silenced.len()])
+    }
+
     fn plan(&self, tokens: usize, triple: usize) -> Plan<T> {
         let (width, heads) = (triple / 3, self.heads.count);
         let turns = |time| angles(tokens, width / heads, time).map(|angle| (T::of(angle.cos()), T::of(angle.sin()))).collect();
@@ -207,11 +224,15 @@ impl<T: Real> CustomOp1 for Attention<T> {
         let mut patterns = zeros::<T>(members * sequences * heads * attending * tokens);
         let sequences_of = slice::<T>(qkv, at)?.chunks_exact(tokens * triple);
         let outputs = z.chunks_exact_mut(attending * width).zip(patterns.chunks_exact_mut(heads * attending * tokens));
-        for (qkv, (z, patterns)) in sequences_of.zip(outputs) {
+        for (sequence, (qkv, (z, patterns))) in sequences_of.zip(outputs).enumerate() {
             plan.gather(0, qkv, &mut q);
             plan.gather(1, qkv, &mut k);
             plan.gather(2, qkv, &mut v);
             for head in 0..heads {
+                let silent = self.is_silent(sequence / sequences, head);
+                if silent && !self.look {
+                    continue;
+                }
                 let own = |x| row(x, head * tokens * head_width, tokens * head_width);
                 let (q, k, v): (&[T], &[T], &[T]) = (own(&q), own(&k), own(&v));
                 for (index, t) in (plan.first_attending..tokens).enumerate() {
@@ -230,7 +251,9 @@ impl<T: Real> CustomOp1 for Attention<T> {
                     let out = &mut z[index * width + head * head_width..][..head_width];
                     for (s, weight) in pattern.iter_mut().enumerate() {
                         *weight /= total;
-                        accumulate(out, *weight, row(v, s * head_width, head_width));
+                        if !silent {
+                            accumulate(out, *weight, row(v, s * head_width, head_width));
+                        }
                     }
                 }
             }
@@ -241,7 +264,7 @@ impl<T: Real> CustomOp1 for Attention<T> {
     }
 
     fn bwd(&self, qkv: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let (_, _, tokens, triple) = qkv.dims4()?;
+        let (_, sequences, tokens, triple) = qkv.dims4()?;
         let plan = self.plan(tokens, triple);
         let Plan { width, heads, head_width, scale, .. } = plan;
         let attending = plan.attending();
@@ -253,14 +276,14 @@ impl<T: Real> CustomOp1 for Attention<T> {
             look(&grad.contiguous()?, |grad: &[T]| {
                 let inputs = qkv.chunks_exact(tokens * triple).zip(grad_qkv.chunks_exact_mut(tokens * triple));
                 let outputs = grad.chunks_exact(attending * width).zip(patterns.chunks_exact(heads * attending * tokens));
-                for ((qkv, grad_qkv), (grad, patterns)) in inputs.zip(outputs) {
+                for (sequence, ((qkv, grad_qkv), (grad, patterns))) in inputs.zip(outputs).enumerate() {
                     plan.gather(0, qkv, &mut q);
                     plan.gather(1, qkv, &mut k);
                     plan.gather(2, qkv, &mut v);
                     for x in [&mut grad_q, &mut grad_k, &mut grad_v] {
                         x.fill(T::zero());
                     }
-                    for head in 0..heads {
+                    for head in (0..heads).filter(|&head| !self.is_silent(sequence / sequences, head)) {
                         let at = |t: usize| (head * tokens + t) * head_width;
                         for (index, t) in (plan.first_attending..tokens).enumerate() {
                             let pattern = &patterns[(head * attending + index) * tokens..][..plan.seen(t)];

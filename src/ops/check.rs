@@ -77,7 +77,13 @@ fn attention_has_its_gradients() {
             for query_alone in [true, false] {
                 let heads = Heads { count: 3, rotary, causal };
                 let inputs = [random(&[2, 2, 5, 3 * 3 * 4], 1)];
-                check(&inputs, || attention(&inputs[0], heads, query_alone), || attention_composed(&inputs[0], heads, query_alone));
+                for silenced in [None, Some([false, true, true, false, false, false].into())] {
+                    check(
+                        &inputs,
+                        || attention(&inputs[0], heads, query_alone, silenced.clone()),
+                        || attention_composed(&inputs[0], heads, query_alone, silenced.clone()),
+                    );
+                }
             }
         }
     }

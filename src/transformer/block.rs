@@ -52,14 +52,19 @@ impl Block {
         let stream = gate.pass(Site::ResidualPre, layer, stream.clone())?;
         let input = gate.pass(Site::AttentionNorm, layer, normalised(&self.norm1, &stream)?)?;
         let qkv = ops::linear(&input, &self.qkv, Plus::Nothing)?;
-        let z = if gate.only_looks_at(Site::Pattern, layer, &INNER_SITES) {
-            let (z, pattern) = ops::attention_and_pattern(&qkv, self.heads)?;
-            gate.pass(Site::Pattern, layer, pattern)?;
-            z
-        } else if gate.touches_any(&INNER_SITES, layer) {
-            self.attention(&qkv, gate)?
+        let silenced = gate.silenced(layer, &INNER_SITES);
+        let z = if silenced.is_none() && !gate.touches_any(&INNER_SITES, layer) {
+            ops::attention(&qkv, self.heads, query_alone, None)?
+        } else if gate.only_looks_at(Site::Pattern, layer, &INNER_SITES) || silenced.is_some() {
+            if gate.touches(Site::Pattern, layer) {
+                let (z, pattern) = ops::attention_and_pattern(&qkv, self.heads, silenced)?;
+                gate.pass(Site::Pattern, layer, pattern)?;
+                z
+            } else {
+                ops::attention(&qkv, self.heads, query_alone, silenced)?
+            }
         } else {
-            ops::attention(&qkv, self.heads, query_alone)?
+            self.attention(&qkv, gate)?
         };
         let z = gate.pass(Site::Z, layer, z)?;
         let stream = if query_alone { stream.narrow(2, stream.dim(2)? - 1, 1)?.contiguous()? } else { stream };

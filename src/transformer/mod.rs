@@ -148,9 +148,12 @@ impl Transformer {
     }
 
     fn someone_looks_after_attention(&self, gate: &Gate) -> bool {
+        let last = Some(self.architecture.layers - 1);
+        let inner = gate.touches_any(&block::INNER_SITES, last)
+            && (gate.silenced(last, &block::INNER_SITES).is_none() || gate.touches(Site::Pattern, last));
         gate.touches_any(&[Site::FinalNorm, Site::Unembedding, Site::Logits], None)
             || gate.touches_any(&block::LATE_SITES, Some(self.architecture.layers - 1))
-            || gate.touches_any(&block::INNER_SITES, Some(self.architecture.layers - 1))
+            || inner
     }
 
     /// The residual stream as it enters the first block, `[K, B, T, D]`.
