@@ -4,7 +4,6 @@
 //! `cargo bench -p optogen-tests --bench step -- [THREADS [MODELS [STEPS]]]`
 
 use bevy_app::App;
-use bevy_ecs::prelude::*;
 use candle_core::Device;
 use optogen::bank::ClassBank;
 use optogen::experiment::load;

@@ -54,7 +54,7 @@ pub(crate) fn train(experiments: Vec<Experiment>, arguments: &RunArguments, exte
         device: device::describe(&device),
         threads: arguments.common.threads(),
     });
-    let plans = plan(world, experiments, &device)?;
+    let plans = plan(world, experiments, &device, arguments.common.quiet)?;
     let mut runs = Vec::new();
     for plan in plans {
         runs.push(start(world, plan, arguments)?);
@@ -87,7 +87,7 @@ struct Plan {
     parent: Option<Checkpoint>,
 }
 
-fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device) -> Result<Vec<Plan>> {
+fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device, quiet: bool) -> Result<Vec<Plan>> {
     let mut banks: Vec<(DataSpec, Entity, ClassBank)> = Vec::new();
     let mut plans = Vec::new();
     for experiment in experiments {
@@ -110,7 +110,11 @@ fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device) -> Res
         check_interventions(&experiment, &architecture, &evaluators, false, &donors)?;
         world.get_resource_or_init::<DonorShelf>().0.extend(donors);
         let sizes: Vec<_> = evaluators.iter().map(|one| (one.name.clone(), one.count(), one.pairs())).collect();
-        writing(&experiment, &architecture, &sizes, None)?;
+        for hook in writing(&experiment, &architecture, &sizes, None)? {
+            if !quiet {
+                eprintln!("{}", hook.told());
+            }
+        }
         let parent = experiment.parent.as_ref().map(|parent| read_parent(parent, &experiment, &architecture)).transpose()?;
         plans.push(Plan { experiment, bank: entity, evaluators, parent });
     }

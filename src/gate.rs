@@ -32,6 +32,11 @@ impl Gate {
         Self { looked_at: places.into_iter().collect(), ..Self::default() }
     }
 
+    /// Keeps the values at further places, until `take_seen`.
+    pub fn look_at(&mut self, places: impl IntoIterator<Item = Place>) {
+        self.looked_at.extend(places);
+    }
+
     /// Makes the gradients at some places known after `backward`, by `take_probes`.
     pub fn probing(places: impl IntoIterator<Item = Place>) -> Self {
         Self { probed: places.into_iter().collect(), ..Self::default() }

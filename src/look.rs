@@ -208,6 +208,13 @@ pub struct Writing {
     pub rows: u64,
 }
 
+impl Writing {
+    /// A line for the start of a run.
+    pub fn told(&self) -> String {
+        format!("hook {}: up to {} rows, {:.1} MB", self.table, self.rows, (self.rows * BYTES_A_ROW) as f64 / 1e6)
+    }
+}
+
 /// What each hook of an experiment will write in all; of each evaluator its name, how many sequences it has, and of how many exemplars. A replay
 /// looks at so many `checkpoints`, and not at training.
 ///

@@ -251,3 +251,113 @@ fn holds(what: &str, parameters: &optogen::transformer::Parameters, loss: &dyn F
         }
     }
 }
+
+/// The base experiment of a case with more tables.
+fn with(case: &Case, more: &str) -> Experiment {
+    optogen::experiment::parse(&format!("{}\n{more}", case.experiment("none", None).to_toml()), "test").unwrap()
+}
+
+/// Values at places of a forward pass through a gate.
+fn seen(case: &Case, gate: &mut Gate, input: &optogen::transformer::Tokens) -> Vec<Tensor> {
+    case.transformer(1, DType::F32).forward(input, gate).unwrap();
+    gate.take_seen().into_iter().map(|(_, value)| value).collect()
+}
+
+/// Path patching (Wang et al. 2022): what head 0.2 writes on another input reaches head 1.3 by its keys alone.
+#[test]
+fn one_path_alone_can_be_patched() {
+    use optogen::clamp::{Clamp, New};
+    use optogen::site::Site;
+    let case = Case::open("induction");
+    let experiment = with(
+        &case,
+        "[[pass]]\nname = \"other\"\ninput = \"swapped_query\"\n[[pass]]\nname = \"sender\"\n\
+         [[intervention]]\nname = \"send\"\npass = \"sender\"\nsite = \"z\"\nlayers = [0]\nheads = [2]\naction = { copy = { pass = \"other\" } }\n\
+         [[intervention]]\nname = \"receive\"\nsite = \"q\"\nlayers = [1]\nheads = [3]\naction = { copy = { pass = \"sender\" } }\n",
+    );
+    let own = outcome(&case, &experiment, 1).logits;
+    // The same by hand.
+    let input = case.batch(1, DType::F32);
+    let mut swapped = input.clone();
+    let (examples, labels) =
+        (input.examples.get(0).unwrap().to_vec2::<u32>().unwrap(), input.labels.get(0).unwrap().to_vec2::<u32>().unwrap());
+    let other = examples.iter().zip(&labels).flat_map(|(examples, labels)| {
+        let from = if labels[0] == labels[2] { 1 } else { 0 };
+        [examples[0], examples[1], examples[from]]
+    });
+    swapped.examples = Tensor::from_vec(other.collect::<Vec<u32>>(), input.examples.shape(), &candle_core::Device::Cpu).unwrap();
+    let z = seen(&case, &mut Gate::looking_at([(Site::Z, Some(0))]), &swapped).remove(0);
+    let clamp = |place, mask: Vec<u8>, shape: &[usize], given: Tensor| Clamp {
+        place,
+        mask: Some(Tensor::from_vec(mask, shape, &candle_core::Device::Cpu).unwrap()),
+        new: New::Given(given),
+        strength: None,
+        detach: false,
+        silences: None,
+    };
+    let columns: Vec<u8> = (0..64).map(|d| u8::from(d / 8 == 2)).collect();
+    let transformer = case.transformer(1, DType::F32);
+    // What the sending pass's queries are: all of layer 0 as it was but for head 2.
+    let mut sending = Gate::clamping(vec![clamp((Site::Z, Some(0)), columns, &[1, 1, 1, 64], z)]);
+    sending.look_at([(Site::Query, Some(1))]);
+    transformer.forward(&input, &mut sending).unwrap();
+    let query = sending.take_seen().remove(0).1;
+    let heads: Vec<u8> = (0..8).map(|head| u8::from(head == 3)).collect();
+    let mut receiving = Gate::clamping(vec![clamp((Site::Query, Some(1)), heads, &[1, 1, 8, 1, 1], query)]);
+    let expected = transformer.forward(&input, &mut receiving).unwrap();
+    let clean = transformer.forward(&input, &mut Gate::closed()).unwrap();
+    assert_eq!(distance(&own, &expected), 0.0);
+    assert!(distance(&own, &clean) > 1e-4);
+}
+
+/// Another model's own interventions hold where it takes part, in both directions.
+#[test]
+fn donors_keep_their_interventions() {
+    let case = Case::open("induction");
+    let home = tempfile::tempdir().unwrap();
+    let silent = "[[intervention]]\nname = \"own\"\nsite = \"v\"\naction = \"zero\"\n";
+    let write = |name: &str, experiment: &Experiment| {
+        let folder = home.path().join(name);
+        let (parameters, optimiser) = (case.parameters("donor_a", DType::F32), Vec::new());
+        let experiment = experiment.to_toml();
+        let checkpoint = Checkpoint { run_id: name.into(), sequences: 0, steps: 0, experiment, parameters, optimiser, moments: Vec::new() };
+        checkpoint.write(&folder).unwrap();
+        folder
+    };
+    let plain = write("plain", &case.experiment("none", None));
+    let clamped = write("clamped", &with(&case, silent));
+    for graft in ["graft_in", "graft_out"] {
+        let logits = |donor: &Path| outcome(&case, &case.experiment(graft, Some(donor)), 1).logits;
+        assert!(distance(&logits(&plain), &logits(&clamped)) > 1e-3, "{graft}");
+    }
+    // A silent donor adds nothing to the embedding, so what is grafted in is its embedding alone.
+    let own = outcome(&case, &case.experiment("graft_in", Some(&clamped)), 1).logits;
+    let other = case.experiment("graft_in", Some(&plain));
+    let mut copied = other.clone();
+    let optogen::experiment::Action::Copy(copy) = &mut copied.interventions[0].action else { panic!("a graft copies") };
+    copy.site = Some(optogen::site::Site::Embedding);
+    assert!(distance(&own, &outcome(&case, &copied, 1).logits) < 1e-6);
+}
+
+/// Single neurons of the MLP's hidden layer.
+#[test]
+fn neurons_can_be_clamped() {
+    let case = Case::open("deep_mlp_sinusoidal");
+    let clamp =
+        "[[intervention]]\nname = \"n\"\nsite = \"mlp.hook_post\"\nlayers = [1]\ndimensions = [0, 7]\nat = [-1]\naction = { set = 2.0 }\n";
+    let plan = plan(&case, &with(&case, clamp), 1);
+    let place = (optogen::site::Site::MlpPost, Some(1));
+    let mut gate = Gate::looking_at([place]);
+    let input = case.batch(1, DType::F32);
+    plan.forward(&case.transformer(1, DType::F32), &input, &Now::default(), &mut gate).unwrap();
+    let clamped = gate.take_seen().remove(0).1;
+    let clean = seen(&case, &mut Gate::looking_at([place]), &input).remove(0);
+    let changed = clamped.ne(&clean).unwrap().flatten_all().unwrap().to_vec1::<u8>().unwrap();
+    let (_, sequences, tokens, hidden) = clean.dims4().unwrap();
+    for (index, changed) in changed.into_iter().enumerate() {
+        let (token, neuron) = (index / hidden % tokens, index % hidden);
+        assert_eq!(changed == 1, token + 1 == tokens && [0, 7].contains(&neuron), "token {token}, neuron {neuron}");
+    }
+    let set = clamped.narrow(2, tokens - 1, 1).unwrap().narrow(3, 7, 1).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!(set, vec![2.0; sequences]);
+}

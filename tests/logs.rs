@@ -20,7 +20,7 @@ fn read(out: &Path, more: &[&str]) -> serde_json::Value {
 
 fn arguments(out: &str) -> Vec<&str> {
     let mut all = vec!["run", BASE, "--out", out, "--quiet", "--resume", "--grid", "seeds.init=5,6"];
-    for set in ["train.sequences=60000", "evaluation.every=2000", "evaluation.sequences=100", "checkpoint.recovery_seconds=0.5"] {
+    for set in ["train.sequences=150000", "evaluation.every=5000", "evaluation.sequences=100", "checkpoint.recovery_seconds=0.5"] {
         all.extend(["--set", set]);
     }
     all
@@ -46,7 +46,7 @@ fn all_readers_agree_during_a_run_after_a_kill_and_at_the_end() {
     PROGRAM.succeed(&arguments(torn.to_str().unwrap()));
     PROGRAM.succeed(&arguments(whole.to_str().unwrap()));
     let (whole, torn) = (read(&whole, &[]), read(&torn, &[]));
-    assert_eq!((&whole["train"]["rows"], &whole["eval"]["rows"]), (&(2 * 1875).into(), &(2 * 31 * 4).into()));
+    assert_eq!((&whole["train"]["rows"], &whole["eval"]["rows"]), (&(2 * 4688).into(), &(2 * 31 * 4).into()));
     for table in ["train", "eval", "eval_examples"] {
         assert_eq!(whole[table], torn[table], "{table}");
     }

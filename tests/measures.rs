@@ -107,3 +107,24 @@ fn attributions_add_up_to_the_logits() {
     let count = labels.len() as f64;
     assert!((total + rest / count - expected / count).abs() < 1e-9, "{total} + {} is not {}", rest / count, expected / count);
 }
+
+/// The gradient at the logits of all tokens, added up, is that of the unembedding's bias.
+#[test]
+fn gradients_of_sites_are_known() {
+    use optogen::gradients::Gradients;
+    use optogen::ops;
+    let case = Case::open("induction");
+    let (transformer, input) = (case.transformer(1, DType::F64), case.batch(1, DType::F64));
+    let place = (Site::Unembedding, None);
+    let mut gate = Gate::probing([place]);
+    let loss = ops::cross_entropy(&transformer.forward(&input, &mut gate).unwrap(), &input.targets().unwrap()).unwrap();
+    let probes = gate.take_probes();
+    assert_eq!((probes.len(), probes[0].0), (1, place));
+    let gradient = loss.sum_all().unwrap().backward().unwrap().get(&probes[0].1).unwrap().clone();
+    let summed = gradient.sum(2).unwrap().sum(1).unwrap();
+    let logits = transformer.forward(&input, &mut Gate::closed()).unwrap();
+    let plain = ops::cross_entropy(&logits, &input.targets().unwrap()).unwrap();
+    let gradients = Gradients::of(&plain, transformer.parameters()).unwrap();
+    let bias = transformer.parameters().iter().zip(gradients.iter()).find(|((name, _), _)| *name == "unembed/bias").unwrap().1.clone();
+    assert!(optogen_tests::reference::distance(&summed, &bias) < 1e-12);
+}

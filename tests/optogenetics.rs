@@ -319,3 +319,59 @@ fn the_example_freezes_layer_0() {
     }
     assert!(at(512).iter().zip(&at(1024)).all(|((_, before), (_, after))| before != after), "until then it learns");
 }
+
+#[test]
+fn weights_and_attributions_are_measured_on_request() {
+    let home = tempfile::tempdir().unwrap();
+    let run = run(home.path(), "weights", "name = \"a\"\n[measures]\nweights = true\nattribution = true\n");
+    assert_eq!(rows(&run, "weights"), 5 * (3 * 64 + 2 * 16));
+    let attribution = numbers(&run, "heads", "attribution");
+    assert_eq!(attribution.len(), 5 * 4 * 16);
+    assert!(attribution.iter().all(|value| value.is_finite() && *value != 0.0));
+    let measured = texts(&run, "weights", "measure").into_iter().zip(numbers(&run, "weights", "value"));
+    let composition: Vec<f64> = measured.filter(|(measure, _)| measure == "k_composition").map(|(_, value)| value).collect();
+    assert!(composition.len() == 5 * 64 && composition.iter().all(|value| (0.0..1.0).contains(value)), "{composition:?}");
+}
+
+/// Figure 5b in small: the more is given, the sooner the loss falls.
+#[test]
+fn what_is_given_need_not_be_learned() {
+    let home = tempfile::tempdir().unwrap();
+    let crossed = |name: &str, sequences: u64| -> i64 {
+        let (file, out) = (BASE.replace("base", name), home.path().join(name));
+        let length = format!("train.sequences={sequences}");
+        let sets = ["--set", &length, "--set", "evaluation.every=2000", "--set", "evaluation.sequences=500"];
+        PROGRAM.succeed(&[&["run", &file, "--out", out.to_str().unwrap(), "--quiet"], &sets[..]].concat());
+        let run = &runs(&out)[0];
+        let sequences: Vec<i64> = column::<Int64Array>(run, "eval", "sequences").iter().flat_map(|own| own.values().to_vec()).collect();
+        let own = sequences.into_iter().zip(texts(run, "eval", "evaluator")).zip(numbers(run, "eval", "loss"));
+        let mut fsl_train = own.filter(|((_, evaluator), _)| evaluator == "fsl_train");
+        fsl_train.find(|(_, loss)| *loss < 0.4 * std::f64::consts::LN_2).map_or(i64::MAX, |((sequences, _), _)| sequences)
+    };
+    let (layer_1_copy, matching, copy) = (crossed("layer_1_copy", 60_000), crossed("match", 60_000), crossed("copy", 60_000));
+    let layer_1 = crossed("layer_1", 90_000);
+    let all = (layer_1_copy, matching, copy, layer_1);
+    assert!(layer_1_copy < matching && layer_1_copy < copy && matching < layer_1 && copy < layer_1 && layer_1 <= 90_000, "{all:?}");
+    // These take more than twice as long.
+    assert_eq!((crossed("previous_token", 60_000), crossed("one_head", 60_000)), (i64::MAX, i64::MAX));
+}
+
+/// An experiment may build on another; what is wrong is named in the file where it stands.
+#[test]
+fn files_extend_files() {
+    let home = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(home.path().join(name), text).unwrap();
+    let path = |name: &str| home.path().join(name).display().to_string();
+    write("a.toml", "extends = \"b.toml\"\n");
+    write("b.toml", "extends = \"a.toml\"\n");
+    let message = PROGRAM.refused(2, &["sites", &path("a.toml")]);
+    assert_eq!(message, format!("error: {}: extends, by way of others, itself", path("a.toml")));
+    write("c.toml", "extends = \"none.toml\"\n");
+    let message = PROGRAM.refused(2, &["sites", &path("c.toml")]);
+    assert_eq!(message, format!("error: {}: No such file or directory (os error 2)", path("none.toml")));
+    let base = fs::canonicalize(BASE).unwrap();
+    write("d.toml", &format!("extends = {base:?}\n[model]\nwidht = 32\n"));
+    write("e.toml", "extends = \"d.toml\"\nname = \"e\"\n");
+    let message = PROGRAM.refused(2, &["sites", &path("e.toml")]);
+    assert_eq!(message, format!("error: {}:3:1: unknown key \"widht\" in [model]; did you mean \"width\"?", path("d.toml")));
+}
