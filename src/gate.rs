@@ -3,12 +3,9 @@
 //! Where nobody stands at a site, the transformer does not even make its value: it asks `touches` and takes the fused way.
 
 use crate::clamp::Clamp;
-use crate::site::Site;
+use crate::site::{Place, Site};
 use candle_core::{Result, Tensor, Var};
 use std::sync::Arc;
-
-/// A site in one layer, or one that belongs to no layer.
-pub type Place = (Site, Option<usize>);
 
 /// Who stands where in one forward pass: clamps replace values, looks keep them.
 #[derive(Default)]

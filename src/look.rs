@@ -1,8 +1,8 @@
 //! What hooks keep of the values that they see: the rows of their tables.
 
 use crate::experiment::{Experiment, HookSpec, Reduction, Schedule};
-use crate::gate::Place;
 use crate::site::Axes;
+use crate::site::Place;
 use crate::transformer::Architecture;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};

@@ -59,6 +59,9 @@ pub enum Site {
     Logits,
 }
 
+/// A site in one layer, or one that belongs to no layer.
+pub type Place = (Site, Option<usize>);
+
 /// What the dimensions of a site's value mean; the first is always the cohort's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Axes {

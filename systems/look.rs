@@ -11,9 +11,10 @@ use optogen::bank::ClassBank;
 use optogen::batch::Batch;
 use optogen::clamp::{Moments, Now, Plan};
 use optogen::components::*;
-use optogen::gate::{Gate, Place};
+use optogen::gate::Gate;
 use optogen::look::Rows;
 use optogen::ops;
+use optogen::site::Place;
 use optogen::transformer::{Tokens, Transformer};
 use optogen::{Error, Result};
 

@@ -1,4 +1,4 @@
-//! The schedule: one step is clamp → sample → forward → backward → update → evaluate → measure → record → checkpoint → report.
+//! The schedule: one step is clamp → sample → forward → backward → update → evaluate → measure → react → record → checkpoint → report.
 //!
 //! A model is evaluated and kept before its first step too, so the second half of the schedule is also one of its own, `Begin`.
 

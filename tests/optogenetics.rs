@@ -375,3 +375,15 @@ fn files_extend_files() {
     let message = PROGRAM.refused(2, &["sites", &path("e.toml")]);
     assert_eq!(message, format!("error: {}:3:1: unknown key \"widht\" in [model]; did you mean \"width\"?", path("d.toml")));
 }
+
+/// What the README shows can be run.
+#[test]
+fn the_readme_s_tables_are_understood() {
+    let home = tempfile::tempdir().unwrap();
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let blocks: Vec<&str> = readme.split("```toml\n").skip(1).filter_map(|after| after.split("```").next()).collect();
+    assert_eq!(blocks.len(), 2);
+    for (index, block) in blocks.into_iter().enumerate() {
+        PROGRAM.succeed(&["sites", &file(home.path(), &format!("readme{index}"), block)]);
+    }
+}

@@ -3,6 +3,7 @@
 //! A [`Plan`] is compiled from the interventions of a cohort's models when these change. For each forward pass it becomes a list of [`Clamp`]s, which
 //! the [`Gate`](crate::gate::Gate) applies. Everything downstream reads what they put there; gradients flow through it and not through what it replaced.
 
+mod compile;
 mod donor;
 mod inputs;
 mod mask;
@@ -12,7 +13,7 @@ mod plan;
 pub use donor::{Donor, Donors};
 pub use plan::{Clamped, Moments, Now, Phase, Plan};
 
-use crate::gate::Place;
+use crate::site::Place;
 use candle_core::{Result, Tensor};
 use std::sync::Arc;
 

@@ -1,15 +1,15 @@
-//! From the interventions of a cohort's models to forward passes, one after another, each with its clamps.
+//! A plan at work: forward passes, one after another, each with its clamps.
 
-use super::donor::{Donors, Running};
+use super::donor::Running;
 use super::mask::{Entries, shifted};
 use super::{Clamp, New, inputs, pattern};
-use crate::experiment::{Action, CLEAN, GradientName, InputName, InterventionSpec, Moment, PassSpec};
-use crate::gate::{Gate, Place};
+use crate::experiment::{Action, InputName, InterventionSpec, Moment, PassSpec};
+use crate::gate::Gate;
+use crate::site::Place;
 use crate::site::{Axes, Site};
 use crate::transformer::{Architecture, Tokens, Transformer};
-use crate::{Error, Result};
 use bevy_ecs::component::Component;
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub enum Phase<'a> {
 }
 
 impl Phase<'_> {
-    fn has(self, intervention: &InterventionSpec) -> bool {
+    pub(super) fn has(self, intervention: &InterventionSpec) -> bool {
         let named = |wanted: &str| intervention.during.iter().any(|name| name == wanted);
         intervention.during.is_empty()
             || match self {
@@ -65,41 +65,41 @@ pub struct Clamped<'a> {
 #[derive(Component, Default)]
 pub struct Plan {
     /// A pass comes after those that it reads.
-    passes: Vec<Pass>,
+    pub(super) passes: Vec<Pass>,
     /// Whose logits count, where no `continue_in` holds.
-    main: usize,
+    pub(super) main: usize,
 }
 
-struct Pass {
-    spec: Option<PassSpec>,
-    running: Option<Arc<Running>>,
-    input: Option<InputName>,
-    clamps: Vec<Planned>,
+pub(super) struct Pass {
+    pub(super) spec: Option<PassSpec>,
+    pub(super) running: Option<Arc<Running>>,
+    pub(super) input: Option<InputName>,
+    pub(super) clamps: Vec<Planned>,
 }
 
 /// One action at one place, for those members that have it.
-struct Planned {
-    rank: usize,
-    place: Place,
-    action: Action,
-    detach: bool,
-    entries: Vec<Option<Entries>>,
-    mask: Option<Tensor>,
-    when: Vec<Option<When>>,
+pub(super) struct Planned {
+    pub(super) rank: usize,
+    pub(super) place: Place,
+    pub(super) action: Action,
+    pub(super) detach: bool,
+    pub(super) entries: Vec<Option<Entries>>,
+    pub(super) mask: Option<Tensor>,
+    pub(super) when: Vec<Option<When>>,
     /// The pass that it reads.
-    source: Option<usize>,
+    pub(super) source: Option<usize>,
     /// A pattern or vector that never changes.
-    constant: Option<Tensor>,
+    pub(super) constant: Option<Tensor>,
     /// The heads whose values become zero, where that is all there is to it.
-    silences: Option<Arc<[bool]>>,
+    pub(super) silences: Option<Arc<[bool]>>,
 }
 
-struct When {
-    index: usize,
-    from: Moment,
-    until: Option<Moment>,
-    ramp: u64,
-    strength: f64,
+pub(super) struct When {
+    pub(super) index: usize,
+    pub(super) from: Moment,
+    pub(super) until: Option<Moment>,
+    pub(super) ramp: u64,
+    pub(super) strength: f64,
 }
 
 impl When {
@@ -119,29 +119,6 @@ impl When {
 }
 
 impl Plan {
-    /// Compiles the interventions that hold in a phase; `pairs` is the number of exemplars of a sequence.
-    ///
-    /// # Errors
-    /// A donor does not fit.
-    pub fn compile(
-        members: &[Clamped],
-        architecture: &Architecture,
-        phase: Phase,
-        donors: &Donors,
-        pairs: usize,
-        device: &Device,
-    ) -> Result<Self> {
-        let mut plan = Self::default();
-        let holding = |member: &Clamped| member.specs.iter().any(|spec| phase.has(spec));
-        if !members.iter().any(holding) {
-            return Ok(plan);
-        }
-        let mut build = Builder { plan: &mut plan, members, architecture, phase, donors, pairs, device };
-        let main = build.pass(None)?;
-        plan.main = main;
-        Ok(plan)
-    }
-
     /// Whether nothing is ever clamped.
     pub fn is_empty(&self) -> bool {
         self.passes.is_empty()
@@ -209,198 +186,9 @@ impl Plan {
     }
 }
 
-struct Builder<'a> {
-    plan: &'a mut Plan,
-    members: &'a [Clamped<'a>],
-    architecture: &'a Architecture,
-    phase: Phase<'a>,
-    donors: &'a Donors,
-    pairs: usize,
-    device: &'a Device,
-}
-
-impl Builder<'_> {
-    /// The index of a pass, compiled with all that it reads; none is the main one.
-    fn pass(&mut self, spec: Option<&PassSpec>) -> Result<usize> {
-        if let Some(known) = self.plan.passes.iter().position(|pass| pass.spec.as_ref() == spec) {
-            return Ok(known);
-        }
-        let mut clamps: Vec<Planned> = Vec::new();
-        let mut handed_over = Vec::new();
-        let clean = spec.is_some_and(|spec| spec.name == CLEAN);
-        for (member, interventions) in self.members.iter().enumerate() {
-            let defined = spec.is_none_or(|spec| interventions.passes.contains(spec));
-            let mut own: Vec<(usize, &InterventionSpec)> = interventions.specs.iter().enumerate().collect();
-            own.retain(|(_, one)| defined && !clean && one.pass.as_deref() == spec.map(|spec| spec.name.as_str()) && self.phase.has(one));
-            own.sort_by_key(|(index, one)| (one.order.unwrap_or(0), *index));
-            for (rank, (index, one)) in own.into_iter().enumerate() {
-                let layers =
-                    if one.site.in_blocks() { one.layers.of(self.architecture.layers).into_iter().map(Some).collect() } else { vec![None] };
-                let source = one.action.source().map(|name| self.named(interventions, name)).transpose()?;
-                for layer in layers {
-                    let place = (one.site, layer);
-                    if let Action::ContinueIn(name) = &one.action {
-                        handed_over.push((member, index, one, place, name.clone()));
-                        continue;
-                    }
-                    self.add(&mut clamps, member, index, one, rank, place, source)?;
-                }
-            }
-        }
-        clamps.sort_by_key(|clamp| clamp.rank);
-        for clamp in &mut clamps {
-            clamp.mask = self.mask(clamp)?;
-            clamp.silences = clamp.silences(self.architecture.heads);
-        }
-        let running = spec.and_then(|spec| spec.donor.as_deref()).map(|path| self.running(path)).transpose()?;
-        self.plan.passes.push(Pass { spec: spec.cloned(), running, input: spec.and_then(|spec| spec.input), clamps });
-        let own = self.plan.passes.len() - 1;
-        for (member, index, one, place, name) in handed_over {
-            self.hand_over(own, member, index, one, place, &name)?;
-        }
-        Ok(own)
-    }
-
-    /// A pass that an intervention of a member names.
-    fn named(&mut self, member: &Clamped, name: &str) -> Result<usize> {
-        let clean = PassSpec { name: CLEAN.into(), input: None, donor: None };
-        let known = member.passes.iter().find(|pass| pass.name == name);
-        let spec = known.or((name == CLEAN).then_some(&clean)).cloned();
-        let spec = spec.ok_or_else(|| Error::Invalid(format!("there is no pass \"{name}\"")))?;
-        self.pass(Some(&spec))
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn add(
-        &self,
-        clamps: &mut Vec<Planned>,
-        member: usize,
-        index: usize,
-        one: &InterventionSpec,
-        rank: usize,
-        place: Place,
-        source: Option<usize>,
-    ) -> Result<()> {
-        let detach = one.gradient == GradientName::Detach;
-        let same = |clamp: &&mut Planned| {
-            clamp.rank == rank && clamp.place == place && clamp.action == one.action && clamp.detach == detach && clamp.source == source
-        };
-        let found = clamps.iter_mut().find(same);
-        let clamp = match found {
-            Some(clamp) => clamp,
-            None => {
-                let count = self.members.len();
-                clamps.push(Planned {
-                    rank,
-                    place,
-                    action: one.action.clone(),
-                    detach,
-                    entries: vec![None; count],
-                    mask: None,
-                    when: (0..count).map(|_| None).collect(),
-                    source,
-                    constant: self.constant(&one.action)?,
-                    silences: None,
-                });
-                let last = clamps.len() - 1;
-                &mut clamps[last]
-            }
-        };
-        if let Some(running) = source.and_then(|source| self.plan.passes[source].running.as_ref()) {
-            self.fits(running, clamp.reads().unwrap_or(place), &one.title())?;
-        }
-        clamp.entries[member] = Some(Entries {
-            site: one.site,
-            heads: one.heads.clone(),
-            at: one.at.clone(),
-            to: one.to.clone(),
-            dimensions: one.dimensions.clone(),
-        });
-        clamp.when[member] = Some(When { index, from: one.from.clone(), until: one.until.clone(), ramp: one.ramp, strength: one.strength });
-        Ok(())
-    }
-
-    fn constant(&self, action: &Action) -> Result<Option<Tensor>> {
-        Ok(match action {
-            Action::PreviousToken { strength } => Some(pattern::previous_token(2 * self.pairs - 1, *strength, self.device)?),
-            Action::Add(vector) => Some(Tensor::from_slice(vector, vector.len(), self.device)?),
-            _ => None,
-        })
-    }
-
-    /// The chosen entries of all members: none where all of them are, `[1, …]` where all members choose alike, else `[K, …]`.
-    fn mask(&self, clamp: &Planned) -> Result<Option<Tensor>> {
-        let Some(first) = clamp.entries.iter().flatten().next() else { return Ok(None) };
-        if clamp.entries.iter().all(|entries| entries.as_ref() == Some(first)) {
-            return if first.is_everything() { Ok(None) } else { Ok(Some(first.mask(self.architecture, self.pairs, self.device)?)) };
-        }
-        let nothing = first.mask(self.architecture, self.pairs, self.device)?.zeros_like()?;
-        let each = clamp.entries.iter().map(|entries| match entries {
-            Some(entries) => Ok(entries.mask(self.architecture, self.pairs, self.device)?),
-            None => Ok(nothing.clone()),
-        });
-        Ok(Some(Tensor::cat(&each.collect::<Result<Vec<_>>>()?, 0)?))
-    }
-
-    fn running(&self, path: &std::path::Path) -> Result<Arc<Running>> {
-        let donor = self.donors.get(path)?.clone();
-        let copies = self.members.len();
-        let transformer = donor.transformer(copies, self.device)?;
-        let own = Clamped { specs: &donor.experiment.interventions, passes: &donor.experiment.passes };
-        let plan = Plan::compile(&vec![own; copies], &donor.architecture, self.phase, self.donors, self.pairs, self.device)?;
-        if donor.architecture.features != self.architecture.features || donor.architecture.outputs < self.architecture.outputs {
-            return Err(Error::Invalid(format!(
-                "pass.donor: {}: it reads exemplars of {} features and {} labels, this model {} and {}",
-                path.display(),
-                donor.architecture.features,
-                donor.architecture.outputs,
-                self.architecture.features,
-                self.architecture.outputs
-            )));
-        }
-        Ok(Arc::new(Running { donor, transformer, plan }))
-    }
-
-    /// Whether what is copied from a donor has the shape of what it replaces.
-    fn fits(&self, running: &Running, place: Place, title: &str) -> Result<()> {
-        let (own, other) = (self.architecture, &running.donor.architecture);
-        let (site, layer) = place;
-        let heads = matches!(site.axes(), Axes::Heads | Axes::Attention | Axes::HeadsSideBySide);
-        let there = site.is_in(other) && layer.is_none_or(|layer| layer < other.layers);
-        let alike = site.last_dimension(own) == site.last_dimension(other) && (!heads || own.heads == other.heads);
-        if there && alike {
-            return Ok(());
-        }
-        let shape = |architecture: &Architecture| {
-            format!("{} layers, width {}, {} heads", architecture.layers, architecture.width, architecture.heads)
-        };
-        Err(Error::Invalid(format!(
-            "intervention \"{title}\": \"{}\" of the donor does not fit: it has {}, this model {}",
-            site.name(),
-            shape(other),
-            shape(own)
-        )))
-    }
-
-    fn hand_over(&mut self, own: usize, member: usize, index: usize, one: &InterventionSpec, place: Place, name: &str) -> Result<()> {
-        let target = self.named(&self.members[member], name)?;
-        let copy = InterventionSpec { action: Action::ContinueIn(name.to_owned()), ..one.clone() };
-        let mut clamps = std::mem::take(&mut self.plan.passes[target].clamps);
-        self.add(&mut clamps, member, index, &copy, 0, place, Some(own))?;
-        for clamp in &mut clamps {
-            clamp.mask = self.mask(clamp)?;
-        }
-        if let Some(running) = &self.plan.passes[target].running {
-            self.fits(running, place, &one.title())?;
-        }
-        self.plan.passes[target].clamps = clamps;
-        Ok(())
-    }
-}
-
 impl Planned {
     /// For each member, which heads' values become zero at all tokens.
-    fn silences(&self, heads: usize) -> Option<Arc<[bool]>> {
+    pub(super) fn silences(&self, heads: usize) -> Option<Arc<[bool]>> {
         let whole = |entries: &Entries| entries.at.is_all() && entries.dimensions.is_all();
         if self.place.0 != Site::Value || self.action != Action::Zero || !self.entries.iter().flatten().all(whole) {
             return None;
@@ -423,7 +211,7 @@ impl Planned {
     }
 
     /// The place that it reads in its source, or earlier in its own pass.
-    fn reads(&self) -> Option<Place> {
+    pub(super) fn reads(&self) -> Option<Place> {
         let (site, layer) = self.place;
         match &self.action {
             Action::Copy(copy) => {
