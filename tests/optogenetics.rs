@@ -279,6 +279,13 @@ fn mistakes_in_interventions_are_named() {
         let said = intervention(keys);
         assert!(said.starts_with(message), "{said}\ninstead of\n{message}");
     }
+    let narrow = run(home.path(), "narrow", "name = \"a\"\n[model]\nwidth = 32\n").join("checkpoints/at-000000000512");
+    let graft = "site = \"resid_post\"\nlayers = [0]\naction = { copy = { pass = \"other\" } }\n[[pass]]\nname = \"other\"\n";
+    assert_eq!(
+        intervention(&format!("{graft}donor = {narrow:?}")),
+        "intervention \"copy at resid_post\": \"resid_post\" of the donor does not fit: it has 2 layers, width 32, 8 heads, this model 2 layers, \
+         width 64, 8 heads"
+    );
     let hook = |keys: &str| said(&format!("[[hook]]\n{keys}"));
     assert_eq!(
         hook("table = \"train\"\nsite = \"v\""),
