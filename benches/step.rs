@@ -1,71 +1,39 @@
-//! Milliseconds a training step, per model: IH-base on the embedded bank; alone, beside the same with a hook and an intervention that never come
-//! to act, and with seven of the eight heads of layer 1 clamped. Measured in turns, medians.
+//! Milliseconds a training step and model. Prints a line of JSON for each repeat, as the peers in `peers/` do.
 //!
-//! `cargo bench -p optogen-tests --bench step -- [THREADS [MODELS [STEPS]]]`
+//! `cargo bench -p optogen-tests --bench step -- CASE MODELS THREADS STEPS REPEATS`, CASE one of ih_base, c_base and depth12
 
-use bevy_app::App;
-use candle_core::Device;
-use optogen::bank::ClassBank;
-use optogen::experiment::load;
-use optogen_systems::spawn::{StartingPoint, form_cohorts, spawn_model};
+mod worlds;
+
 use optogen_systems::stage::Step;
-use std::path::PathBuf;
+use serde_json::json;
 use std::time::Instant;
-
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
-
-/// Turns of each kind.
-const TURNS: usize = 15;
-
-/// A world of models of an experiment file, of so many seeds.
-fn world(file: &str, sets: &[String], models: usize, bank: &ClassBank) -> Result<App> {
-    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../experiments/induction")).join(file);
-    let seeds = format!("seeds.init={}", (5..5 + models).map(|seed| seed.to_string()).collect::<Vec<_>>().join(","));
-    let mut app = optogen_systems::app(|app| {
-        app.add_plugins(optogen_systems::TrainingPlugins);
-    });
-    let world = app.world_mut();
-    let entity = world.spawn(bank.clone()).id();
-    let mut spawned = Vec::new();
-    for experiment in load(&path, sets, &[seeds])? {
-        let start = StartingPoint::initial(&experiment, bank)?;
-        spawned.push(spawn_model(world, entity, experiment.run_id(), experiment, Vec::new(), start)?);
-    }
-    form_cohorts(world, &spawned, 1, &Device::Cpu)?;
-    Ok(app)
-}
+use worlds::{Result, bank, case, world};
 
 fn main() -> Result<()> {
-    let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<usize>().ok());
-    let (threads, models, steps) = (numbers.next().unwrap_or(1), numbers.next().unwrap_or(1), numbers.next().unwrap_or(3000));
+    // SAFETY: nothing has been started yet.
+    unsafe { optogen_systems::keep_operations_whole() };
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let number = |index: usize, default: usize| arguments.get(index).map_or(Ok(default), |text| text.parse::<usize>());
+    let name = arguments.first().map_or("ih_base", String::as_str);
+    let (models, threads, steps, repeats) = (number(1, 1)?, number(2, 1)?, number(3, 500)?, number(4, 3)?);
+    let (sets, classes) = case(name).ok_or_else(|| format!("there is no case {name}; they are ih_base, c_base and depth12"))?;
     optogen_systems::use_threads(threads);
-    let bank = optogen_data::embedded_bank(&Device::Cpu)?;
-    let idle = [
-        "intervention=[{ site = \"v\", layers = [1], action = \"zero\", from = 1_000_000_000 }]".to_string(),
-        "hook=[{ table = \"idle\", site = \"pattern\", every = 1_000_000_000, during = \"training\" }]".to_string(),
-    ];
-    let mut worlds = [
-        ("nobody there", world("base.toml", &[], models, &bank)?, Vec::new()),
-        ("somebody who never acts", world("base.toml", &idle, models, &bank)?, Vec::new()),
-        ("seven heads zero", world("one_head.toml", &[], models, &bank)?, Vec::new()),
-    ];
-    for turn in 0..=TURNS {
-        for (_, app, times) in &mut worlds {
-            let start = Instant::now();
-            (0..steps / TURNS).for_each(|_| app.world_mut().run_schedule(Step));
-            // The first turn warms up.
-            if turn > 0 {
-                times.push(start.elapsed().as_secs_f64() * 1e3 / (steps / TURNS * models) as f64);
-            }
-        }
-    }
-    println!("{models} models on {threads} threads, milliseconds a step and model");
-    let mut first = None;
-    for (name, _, times) in &mut worlds {
-        times.sort_by(f64::total_cmp);
-        let median = times[TURNS / 2];
-        let ratio = median / *first.get_or_insert(median);
-        println!("{name:24} {median:.3} (from {:.3} to {:.3})  {ratio:.3}", times[0], times[TURNS - 1]);
+    let sets: Vec<String> = sets.into_iter().map(str::to_owned).collect();
+    let mut app = world("base.toml", &sets, models, &bank(classes)?)?;
+    let mut run = |steps: usize| {
+        let start = Instant::now();
+        (0..steps).for_each(|_| app.world_mut().run_schedule(Step));
+        start.elapsed().as_secs_f64()
+    };
+    run(steps / 10 + 1);
+    for _ in 0..repeats {
+        let seconds = run(steps);
+        let each = seconds * 1e3 / (steps * models) as f64;
+        let line = json!({
+            "peer": "optogen", "version": env!("CARGO_PKG_VERSION"), "case": name, "form": format!("{threads} threads"), "models": models,
+            "steps": steps, "seconds": seconds, "ms_per_model_step": each,
+        });
+        println!("{line}");
     }
     Ok(())
 }

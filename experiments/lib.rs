@@ -22,6 +22,8 @@ use std::process::ExitCode;
 /// The program: reads the command line, does it, and exits with a code that says how it went. `extend` may add plugins to what trains: this is
 /// where a program of your own begins (`experiments/examples/`).
 pub fn program(extend: impl Fn(&mut App)) -> ExitCode {
+    // SAFETY: nothing has been started yet.
+    unsafe { optogen_systems::keep_operations_whole() };
     let command_line = CommandLine::parse();
     // Many runs have many tables open; where more is not allowed, the system's own message says so.
     let _ = rlimit::increase_nofile_limit(1 << 20);

@@ -2,7 +2,8 @@
 
 use crate::clamp::now;
 use crate::run::{Clock, StopRequest, fail};
-use crate::stage::{Begin, SINGLY, Stage, Step};
+use crate::spread::spread;
+use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use optogen::Result;
@@ -34,7 +35,7 @@ fn checkpoint(
     moments: Query<&Moments>,
     stop: Res<StopRequest>,
 ) {
-    models.par_iter_mut().batching_strategy(SINGLY).for_each(|(entity, model, cohort, folder, mut log, mut status, mut clock)| {
+    spread(models.iter_mut(), |(entity, model, cohort, folder, mut log, mut status, mut clock)| {
         let Ok((members, progress, transformer, optimiser)) = cohorts.get(cohort.0) else { return };
         let due = model.checkpoints.due(progress.sequences);
         let recovery = stop.made() || clock.unkept_seconds() >= model.experiment.checkpoint.recovery_seconds;

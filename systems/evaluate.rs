@@ -1,7 +1,8 @@
 //! evaluate: measures each evaluator's sequences where its model's schedule says so, evaluators side by side.
 
 use crate::clamp::now;
-use crate::stage::{Begin, SINGLY, Stage, Step};
+use crate::spread::spread;
+use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use candle_core::Device;
@@ -39,7 +40,7 @@ pub(crate) fn evaluate(
     lists: Query<&Interventions>,
     moments: Query<&Moments>,
 ) {
-    evaluators.par_iter_mut().batching_strategy(SINGLY).for_each(|(evaluator, of, bank, plan, mut evaluation)| {
+    spread(evaluators.iter_mut(), |(evaluator, of, bank, plan, mut evaluation)| {
         let Ok((model, Status::Running, cohort)) = models.get(of.0) else { return };
         let Ok((members, progress, transformer)) = cohorts.get(cohort.0) else { return };
         // What could not be compiled is not measured.

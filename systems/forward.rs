@@ -1,7 +1,8 @@
 //! forward: from sequences to the mean loss of each micro-batch, every value through the gate.
 
 use crate::clamp::now;
-use crate::stage::{SINGLY, Stage, Step};
+use crate::spread::spread;
+use crate::stage::{Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use optogen::Result;
@@ -24,7 +25,7 @@ impl Plugin for ForwardPlugin {
 type Cohort<'a> = (&'a Members, &'a Progress, &'a Transformer, &'a Batch, &'a Plan, &'a mut Losses, &'a mut Trouble);
 
 pub(crate) fn forward(mut cohorts: Query<Cohort, With<Active>>, lists: Query<&Interventions>, moments: Query<&Moments>) {
-    cohorts.par_iter_mut().batching_strategy(SINGLY).for_each(|(members, progress, transformer, batch, plan, mut losses, mut trouble)| {
+    spread(cohorts.iter_mut(), |(members, progress, transformer, batch, plan, mut losses, mut trouble)| {
         trouble.guard(|| {
             let now = now(progress.sequences, members.iter(), &lists, &moments);
             let each = batch.parts.iter().map(|part| {

@@ -12,12 +12,14 @@ pub mod retire;
 pub mod run;
 pub mod sample;
 pub mod spawn;
+pub mod spread;
 pub mod stage;
 pub mod update;
 pub mod weigh;
 
+pub use spread::use_threads;
+
 use bevy_app::{App, Plugin};
-use bevy_tasks::{ComputeTaskPool, TaskPoolBuilder};
 
 /// Everything of a step that trains, up to evaluation; add what is to be written and told.
 pub struct TrainingPlugins;
@@ -47,6 +49,18 @@ impl Plugin for KeepingPlugins {
     }
 }
 
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Keeps candle from spreading the small operations of one model over threads of its own, which would wait for each other, spinning, on the
+/// cores that other models need.
+///
+/// # Safety
+/// The environment changes: no other thread may run yet. The first thing that `main` does.
+pub unsafe fn keep_operations_whole() {
+    unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
+}
+
 /// An app of some plugins, ready to be driven by hand.
 pub fn app(plugins: impl FnOnce(&mut App)) -> App {
     let mut app = App::empty();
@@ -54,13 +68,6 @@ pub fn app(plugins: impl FnOnce(&mut App)) -> App {
     app.finish();
     app.cleanup();
     app
-}
-
-/// Spreads the work over so many threads, the caller's included. Only the first call counts.
-pub fn use_threads(threads: usize) {
-    // The caller works too. A pool of one thread is not used at all by bevy, so two are the least where there is more than the caller.
-    let pool = if threads < 2 { 1 } else { (threads - 1).max(2) };
-    ComputeTaskPool::get_or_init(|| TaskPoolBuilder::new().num_threads(pool).thread_name("optogen".into()).build());
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! sample: draws each member's next sequences and looks their features up.
 
-use crate::stage::{SINGLY, Stage, Step};
+use crate::spread::spread;
+use crate::stage::{Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use optogen::bank::ClassBank;
@@ -22,7 +23,7 @@ impl Plugin for SamplePlugin {
 type Cohort<'a> = (&'a Members, &'a Progress, &'a Transformer, &'a mut Batch, &'a mut Trouble);
 
 fn sample(mut cohorts: Query<Cohort, With<Active>>, models: Query<&FedBy>, streams: Query<(&Stream, &StreamOf)>, banks: Query<&ClassBank>) {
-    cohorts.par_iter_mut().batching_strategy(SINGLY).for_each(|(members, progress, transformer, mut batch, mut trouble)| {
+    spread(cohorts.iter_mut(), |(members, progress, transformer, mut batch, mut trouble)| {
         trouble.guard(|| {
             let lost = |_| Error::Invalid("a model has lost its stream or its class bank".into());
             batch.drawn.resize_with(members.len(), Sequences::default);

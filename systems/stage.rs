@@ -3,12 +3,8 @@
 //! A model is evaluated and kept before its first step too, so the second half of the schedule is also one of its own, `Begin`.
 
 use bevy_app::{App, Plugin};
-use bevy_ecs::batching::BatchingStrategy;
 use bevy_ecs::prelude::*;
 use bevy_ecs::schedule::{LogLevel, ScheduleBuildSettings, ScheduleLabel, SingleThreadedExecutor};
-
-/// How systems spread over entities: each is a task of its own, since each is much work.
-pub const SINGLY: BatchingStrategy = BatchingStrategy::fixed(1);
 
 /// One step of every active cohort.
 #[derive(ScheduleLabel, Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,6 +1,7 @@
 //! update: from gradients to new parameters, and the counter moves on. A model whose loss is no longer a number stops here, alone.
 
-use crate::stage::{SINGLY, Stage, Step};
+use crate::spread::spread;
+use crate::stage::{Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use optogen::components::{Active, Members, Progress, Status, StepNumbers, Trouble};
@@ -22,16 +23,14 @@ pub type Cohort<'a> = (&'a Transformer, &'a Gradients, &'a mut Optimiser, &'a mu
 
 /// One step of every active cohort's optimiser.
 pub fn update(mut cohorts: Query<Cohort, With<Active>>) {
-    cohorts.par_iter_mut().batching_strategy(SINGLY).for_each(
-        |(transformer, gradients, mut optimiser, mut numbers, mut progress, mut trouble)| {
-            trouble.guard(|| {
-                numbers.learning_rate = optimiser.rates();
-                optimiser.descend(transformer.parameters(), gradients, &numbers.grad_norm)?;
-                progress.sequences += progress.batch as u64;
-                Ok(())
-            });
-        },
-    );
+    spread(cohorts.iter_mut(), |(transformer, gradients, mut optimiser, mut numbers, mut progress, mut trouble)| {
+        trouble.guard(|| {
+            numbers.learning_rate = optimiser.rates();
+            optimiser.descend(transformer.parameters(), gradients, &numbers.grad_norm)?;
+            progress.sequences += progress.batch as u64;
+            Ok(())
+        });
+    });
 }
 
 fn stop_diverged(cohorts: Query<(&Members, &StepNumbers), With<Active>>, mut models: Query<&mut Status>) {

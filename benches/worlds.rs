@@ -1,0 +1,74 @@
+//! Worlds of models that do nothing but train, for the benchmarks.
+
+use bevy_app::App;
+use candle_core::Device;
+use optogen::bank::ClassBank;
+use optogen::experiment::load;
+use optogen_systems::spawn::{StartingPoint, form_cohorts, spawn_model};
+use rand_distr::{Distribution, StandardNormal};
+use std::path::PathBuf;
+
+pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+#[allow(dead_code, reason = "not every benchmark has cases")]
+/// The keys of a case on top of the base experiment, and the classes of its bank.
+pub fn case(name: &str) -> Option<(Vec<&'static str>, usize)> {
+    const MLP: [&str; 12] = [
+        "data.relabel=",
+        "data.classes={ train = 1600 }",
+        "data.exemplars={ train = 1 }",
+        "evaluator=[]",
+        "model.layers=12",
+        "model.mlp_ratio=4",
+        "model.positions=sinusoidal",
+        "model.time=30",
+        "data.mixture.0.context=8",
+        "data.mixture.0.burstiness=3",
+        "train.optimiser.rate=3e-4",
+        "train.sequences=1_000_000_000",
+    ];
+    match name {
+        "ih_base" => Some((vec!["train.sequences=1_000_000_000"], 0)),
+        "c_base" => Some((
+            vec![
+                "data.relabel=",
+                "data.classes={ train = 12800 }",
+                "data.exemplars={ train = 1 }",
+                "evaluator=[]",
+                "model.positions=learned",
+                "train.sequences=1_000_000_000",
+            ],
+            12_800,
+        )),
+        "depth12" => Some((MLP.to_vec(), 1600)),
+        _ => None,
+    }
+}
+
+/// A bank of so many classes, of random features; the embedded one for none.
+pub fn bank(classes: usize) -> Result<ClassBank> {
+    if classes == 0 {
+        return Ok(optogen_data::embedded_bank(&Device::Cpu)?);
+    }
+    let mut random = optogen::seeds::stream(0, "benchmark", 0);
+    let features = (0..classes * 512).map(|_| StandardNormal.sample(&mut random)).collect();
+    Ok(ClassBank::new("random", classes, 1, 512, features, &Device::Cpu)?)
+}
+
+/// A world of models of an experiment file, of so many seeds.
+pub fn world(file: &str, sets: &[String], models: usize, bank: &ClassBank) -> Result<App> {
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../experiments/induction")).join(file);
+    let seeds = format!("seeds.init={}", (5..5 + models).map(|seed| seed.to_string()).collect::<Vec<_>>().join(","));
+    let mut app = optogen_systems::app(|app| {
+        app.add_plugins(optogen_systems::TrainingPlugins);
+    });
+    let world = app.world_mut();
+    let entity = world.spawn(bank.clone()).id();
+    let mut spawned = Vec::new();
+    for experiment in load(&path, sets, &[seeds])? {
+        let start = StartingPoint::initial(&experiment, bank)?;
+        spawned.push(spawn_model(world, entity, experiment.run_id(), experiment, Vec::new(), start)?);
+    }
+    form_cohorts(world, &spawned, 1, &Device::Cpu)?;
+    Ok(app)
+}

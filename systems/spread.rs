@@ -1,0 +1,39 @@
+//! Spreads work over threads: models are small and many, so each is one piece of work, and threads are spent on models.
+
+use rayon::prelude::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+static THREADS: AtomicUsize = AtomicUsize::new(1);
+
+/// Spreads the work of systems over so many threads, the caller's included. Only the first call that asks for more than one counts.
+pub fn use_threads(threads: usize) {
+    // The caller is one of them: nobody waits for the others without working.
+    let pool =
+        || rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|_| "optogen".into()).use_current_thread().build_global();
+    if threads > 1 && pool().is_ok() {
+        THREADS.store(threads, Ordering::Relaxed);
+    }
+}
+
+/// Does some work on each of a query's items, on as many threads as are used.
+pub fn spread<I: Send>(items: impl Iterator<Item = I>, work: impl Fn(I) + Send + Sync) {
+    let mut items: Vec<I> = items.collect();
+    if items.len() < 2 || THREADS.load(Ordering::Relaxed) < 2 {
+        items.drain(..).for_each(work);
+    } else {
+        items.into_par_iter().with_max_len(1).for_each(work);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_item_is_worked_on_once() {
+        use_threads(2);
+        let mut numbers = vec![0; 100];
+        spread(numbers.iter_mut().enumerate(), |(index, number)| *number += index);
+        assert_eq!(numbers, (0..100).collect::<Vec<_>>());
+    }
+}
