@@ -32,12 +32,19 @@ lint:  ## formatting and clippy, warnings are errors
 	cargo fmt --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
 
-bench:  ## times a step of training
-	cargo bench -p optogen-tests
+bench: $(VENV)-bench/installed  ## times a step of training beside JAX doing the same, and writes BENCHMARKS.md; makes .venv-bench
+	$(VENV)-bench/bin/python benches/compare.py "$$(cargo bench -p optogen-tests --bench step --no-run --message-format=json \
+		| $(VENV)-bench/bin/python -c 'import json, sys; print([a["executable"] for a in map(json.loads, sys.stdin) if a.get("executable")][-1])')"
 
 .PHONY: setup-tests
 setup-tests:
 	@scripts/setup.sh --tests
+
+$(VENV)-bench/installed: benches/peers/requirements.txt
+	rm -rf $(VENV)-bench
+	python3 -m venv $(VENV)-bench
+	$(VENV)-bench/bin/pip install --quiet --disable-pip-version-check --requirement $< pyarrow
+	touch $@
 
 $(VENV)/installed: tests/python/requirements.txt
 	rm -rf $(VENV)

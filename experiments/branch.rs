@@ -35,6 +35,7 @@ pub fn branch(arguments: &BranchArguments, extend: impl Fn(&mut App)) -> Result<
         sets: Vec::new(),
         grids: Vec::new(),
         resume: arguments.resume,
+        profile: false,
         cohort: None,
         common: arguments.common.clone(),
     };

@@ -56,6 +56,9 @@ pub struct RunArguments {
     /// Goes on with runs that were interrupted; those that are finished are only shown.
     #[arg(long)]
     pub resume: bool,
+    /// Tells at the end how the time divided among the stages of a step.
+    #[arg(long)]
+    pub profile: bool,
     /// Models that step together as one stack [default: 1 on a CPU, all of a shape on a GPU].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub cohort: Option<u32>,

@@ -18,6 +18,7 @@ use optogen::run_folder::RunFolder;
 use optogen::transformer::{Architecture, check_shapes};
 use optogen::{Error, Result, durable};
 use optogen_systems::clamp::{DonorShelf, check_interventions};
+use optogen_systems::profile::{Profile, ProfilePlugin};
 use optogen_systems::report::ReportPlugin;
 use optogen_systems::retire::write_row;
 use optogen_systems::run::{Clock, Provenance, StopRequest};
@@ -45,6 +46,9 @@ pub(crate) fn train(experiments: Vec<Experiment>, arguments: &RunArguments, exte
     let mut app = app(|app| {
         app.add_plugins((TrainingPlugins, KeepingPlugins, ReportPlugin { quiet: arguments.common.quiet }));
         extend(app);
+        if arguments.profile {
+            app.add_plugins(ProfilePlugin);
+        }
     });
     let world = app.world_mut();
     world.insert_resource(stop);
@@ -72,6 +76,9 @@ pub(crate) fn train(experiments: Vec<Experiment>, arguments: &RunArguments, exte
         world.run_schedule(Step);
     }
 
+    if let Some(profile) = world.get_resource::<Profile>() {
+        eprint!("{}", profile.told());
+    }
     let outcomes = runs.into_iter().map(|run| {
         let status = run.model.and_then(|model| world.get::<Status>(model).cloned()).unwrap_or(Status::Finished);
         Outcome { run_id: run.run_id, folder: run.folder, status }

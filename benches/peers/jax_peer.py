@@ -1,11 +1,12 @@
 """The training step in JAX, as a peer to time this project's against.
 
-    python jax_peer.py CASE plain|population MODELS STEPS REPEATS
+    python jax_peer.py CASE plain|population|sharded MODELS STEPS REPEATS
     python jax_peer.py check [CONFORMANCE.h5]
 
 `plain` is one model and one jitted step a call, as a training loop is usually written. `population` trains many models at once, all steps of a run in
-one call: a scan over the steps of a step that is mapped over the models. After a warm-up each repeat prints a line of JSON as soon as it is done.
-`check` holds logits, losses and a stretch of training against the published implementation's. The cases are in cases.py.
+one call: a scan over the steps of a step that is mapped over the models. `sharded` is the same with the models spread over the cores. After a warm-up
+each repeat prints a line of JSON as soon as it is done. `check` holds logits, losses and a stretch of training against the published
+implementation's. The cases are in cases.py.
 """
 
 import cases  # First, since it starts the clock.
@@ -19,6 +20,11 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+# A multiplication of matrices for every sequence and head costs more than its few numbers: for so few tokens, sums of products that the compiler
+# fuses are faster.
+FEW_TOKENS = 8
 
 
 def layer_norm(norm, x):
@@ -30,25 +36,46 @@ def linear(layer, x):
     return x @ layer["weight"] + layer["bias"]
 
 
-def rotate(case, x):
+def rotate(tables, x):
     """Rotary positions, on [sequence, token, head, dimension]."""
-    cosine, sine = (table[:, None, :] for table in cases.rotations(case))
+    cosine, sine = (table[:, None, :] for table in tables)
     even, odd = x[..., ::2], x[..., 1::2]
     return jnp.stack([even * cosine - odd * sine, even * sine + odd * cosine], -1).reshape(x.shape)
 
 
-def attention(case, block, x):
-    q, k, v = jnp.split((x @ block["qkv"]).reshape(*x.shape[:2], 3 * case.heads, case.head_width), 3, axis=2)
-    if case.positions == "rope":
-        q, k = rotate(case, q), rotate(case, k)
-    scores = jnp.einsum("bqhd,bkhd->bhqk", q, k) * case.head_width**-0.5
+def project(case, x, weight):
+    """Projections [sequence, token, head, dimension], as many as the weight holds."""
+    parts = (x @ weight).reshape(*x.shape[:2], -1, case.heads, case.head_width)
+    return [parts[:, :, index] for index in range(parts.shape[2])]
+
+
+def attention(case, block, x, query_alone):
+    """Causal attention; in the last block nothing but the query's row is asked for, and the others are not computed."""
     causal = np.tri(case.tokens, dtype=bool)
-    pattern = jax.nn.softmax(jnp.where(causal, scores, -jnp.inf))
-    return jnp.einsum("bhqk,bkhd->bqhd", pattern, v).reshape(x.shape) @ block["proj"]
+    if query_alone:
+        causal = causal[-1:]
+        [q] = project(case, x[:, -1:], block["qkv"][:, : case.width])
+        k, v = project(case, x, block["qkv"][:, case.width :])
+    else:
+        q, k, v = project(case, x, block["qkv"])
+    if case.positions == "rope":
+        tables = cases.rotations(case)
+        q, k = rotate([table[-q.shape[1] :] for table in tables], q), rotate(tables, k)
+    q = q * case.head_width**-0.5
+    if case.tokens <= FEW_TOKENS and not query_alone:
+        scores = (q[:, :, None] * k[:, None]).sum(-1)
+        pattern = jax.nn.softmax(jnp.where(causal[..., None], scores, -jnp.inf), axis=2)
+        z = (pattern[..., None] * v[:, None]).sum(2)
+    else:
+        scores = jnp.einsum("bqhd,bkhd->bhqk", q, k)
+        pattern = jax.nn.softmax(jnp.where(causal, scores, -jnp.inf))
+        z = jnp.einsum("bhqk,bkhd->bqhd", pattern, v)
+    return z.reshape(*z.shape[:2], case.width) @ block["proj"]
 
 
-def residual(case, parameters, features, labels):
-    """What the blocks make of features [sequence, pair, feature] and labels [sequence, pair], after the last norm; the query's label is left out."""
+def residual(case, parameters, features, labels, query_alone):
+    """The last norm's output [sequence, token, width], of the query alone or of all tokens, from features [sequence, pair, feature] and
+    labels [sequence, pair]. The query's label is left out."""
     examples = linear(parameters["example"], features)
     tokens = jnp.stack([examples, parameters["label"][labels]], 2)
     x = tokens.reshape(len(labels), -1, case.width)[:, : case.tokens]
@@ -57,7 +84,9 @@ def residual(case, parameters, features, labels):
     if case.positions == "sinusoidal":
         x += cases.sinusoids(case)
     for block in parameters["blocks"]:
-        x += attention(case, block, layer_norm(block["norm1"], x))
+        query_is_enough = query_alone and block is parameters["blocks"][-1]
+        attended = attention(case, block, layer_norm(block["norm1"], x), query_is_enough)
+        x = (x[:, -1:] if query_is_enough else x) + attended
         if case.mlp_ratio:
             x += linear(block["fc2"], jax.nn.gelu(linear(block["fc1"], layer_norm(block["norm2"], x)), approximate=True))
     return layer_norm(parameters["norm"], x)
@@ -65,8 +94,7 @@ def residual(case, parameters, features, labels):
 
 def query_loss(case, parameters, bank, classes, labels):
     """The mean cross-entropy at the query, the only token that is unembedded."""
-    # The query's label is looked up too and thrown away, so it is put out of sight here.
-    query = residual(case, parameters, bank[classes], labels)[:, -1]
+    query = residual(case, parameters, bank[classes], labels, query_alone=True)[:, -1]
     chances = jax.nn.log_softmax(linear(parameters["unembed"], query))
     return -jnp.take_along_axis(chances, labels[:, -1:], 1).mean()
 
@@ -108,30 +136,39 @@ def plain(case, models, steps):
     return run
 
 
-def population(case, models, steps):
-    """Many models, all steps in one call."""
+def population(case, models, steps, cores=1):
+    """Many models, all steps in one call. With more cores than one, the models are spread over so many devices of one core each."""
+    devices = max(count for count in range(1, cores + 1) if models % count == 0)
+    jax.config.update("jax_num_cpu_devices", devices)
+    mesh = jax.make_mesh((devices,), ("model",))
     mapped = jax.vmap(partial(step, case), in_axes=(0, None, 0, 0))
+    of_models, of_steps, everywhere = PartitionSpec("model"), PartitionSpec(None, "model"), PartitionSpec()
 
     @partial(jax.jit, donate_argnums=0)
+    @partial(jax.shard_map, mesh=mesh, in_specs=(of_models, everywhere, of_steps, of_steps), out_specs=(of_models, of_steps), check_vma=False)
     def advance(state, bank, classes, labels):
         return jax.lax.scan(lambda state, batch: mapped(state, bank, *batch), state, (classes, labels))
 
-    bank = jnp.asarray(cases.random_bank(case))
-    drawn = cases.draw(case, steps * models)
-    batches = [jax.device_put(indices.reshape(steps, models, *indices.shape[1:])) for indices in drawn]
+    def put(array, spec):
+        return jax.device_put(array, NamedSharding(mesh, spec))
+
+    bank = put(cases.random_bank(case), everywhere)
+    drawn = [indices.reshape(steps, models, *indices.shape[1:]) for indices in cases.draw(case, steps * models)]
+    first_batch = [put(indices[:1], of_steps) for indices in drawn]
+    batches = [put(indices, of_steps) for indices in drawn]
     each = [start(cases.initial_parameters(case, seed)) for seed in range(models)]
-    state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+    state = put(jax.tree.map(lambda *leaves: np.stack(leaves), *each), of_models)
     del each
 
     def run(count=steps):
         nonlocal state
-        state, losses = advance(state, bank, *(indices[:count] for indices in batches))
+        state, losses = advance(state, bank, *(batches if count == steps else first_batch))
         return jax.block_until_ready(losses)
 
     return run
 
 
-FORMS = {"plain": plain, "population": population}
+FORMS = {"plain": plain, "population": population, "sharded": partial(population, cores=os.cpu_count())}
 
 
 def bench(name, form, models, steps, repeats):
@@ -145,12 +182,13 @@ def bench(name, form, models, steps, repeats):
 
 
 def logits(case, parameters, features, labels):
-    x = residual(case, parameters, features, labels)
+    x = residual(case, parameters, features, labels, query_alone=False)
     return linear(parameters["unembed"], x[:, ::2])
 
 
 def losses(case, parameters, bank, classes, labels):
-    _, losses = jax.lax.scan(lambda state, batch: step(case, state, jnp.asarray(bank), *batch), start(parameters), (jnp.asarray(classes), jnp.asarray(labels)))
+    bank, *batches = map(jnp.asarray, (bank, classes, labels))
+    _, losses = jax.lax.scan(lambda state, batch: step(case, state, bank, *batch), start(parameters), batches)
     return losses
 
 

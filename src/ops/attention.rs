@@ -245,7 +245,7 @@ impl<T: Real> CustomOp1 for Attention<T> {
                     }
                     let mut total = T::zero();
                     for score in pattern.iter_mut() {
-                        *score = (*score - maximum).exp();
+                        *score = (*score - maximum).exponential();
                         total += *score;
                     }
                     let out = &mut z[index * width + head * head_width..][..head_width];

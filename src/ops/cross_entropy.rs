@@ -1,6 +1,6 @@
 //! Cross-entropy at the query.
 
-use super::{Real, for_real, like, look, slice, zeros};
+use super::{Real, for_real, largest, like, look, slice, sum_of_exponentials, zeros};
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 use std::marker::PhantomData;
 
@@ -29,8 +29,8 @@ struct CrossEntropy<T> {
 
 /// The row's maximum and log Σ exp(x − maximum).
 fn log_sum<T: Real>(row: &[T]) -> (T, T) {
-    let maximum = row.iter().copied().fold(T::neg_infinity(), <T as num_traits::Float>::max);
-    (maximum, row.iter().map(|&x| (x - maximum).exp()).sum::<T>().ln())
+    let maximum = largest(row);
+    (maximum, sum_of_exponentials(row, maximum).ln())
 }
 
 impl<T: Real> CustomOp1 for CrossEntropy<T> {
@@ -62,7 +62,7 @@ impl<T: Real> CustomOp1 for CrossEntropy<T> {
                 for (sequence, (row, out)) in logits.chunks_exact(classes).zip(result.chunks_exact_mut(classes)).enumerate() {
                     let share = grad[sequence / sequences] / T::of(sequences as f64);
                     let (maximum, log) = log_sum(row);
-                    out.iter_mut().zip(row).for_each(|(out, &x)| *out = share * (x - maximum - log).exp());
+                    out.iter_mut().zip(row).for_each(|(out, &x)| *out = share * (x - maximum - log).exponential());
                     out[self.targets[sequence] as usize] -= share;
                 }
                 Ok(())

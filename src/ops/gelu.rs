@@ -27,7 +27,7 @@ struct Gelu<T>(PhantomData<T>);
 #[inline(always)]
 fn bend<T: Real>(x: T) -> T {
     let inner = T::of(SLOPE) * (x + T::of(CUBIC) * x * x * x);
-    T::one() - T::of(2.0) / ((inner + inner).exp() + T::one())
+    T::one() - T::of(2.0) / ((inner + inner).exponential() + T::one())
 }
 
 impl<T: Real> CustomOp1 for Gelu<T> {

@@ -1,0 +1,135 @@
+"""Times a training step of optogen beside JAX and PyTorch doing the same, in turns, and writes the table.
+
+    python benches/compare.py STEP_BENCHMARK [--rounds N] [--out BENCHMARKS.md] [--torch]
+
+STEP_BENCHMARK is the program that `cargo bench --no-run -p optogen-tests --bench step` builds. Each round runs every row once, so that a slow moment
+of the machine meets all of them; the medians are kept. The rows are written to benchmarks.parquet as well.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+THREADS = os.cpu_count()
+
+# Case, models, threads of optogen (none: a peer), form of a peer, steps a run.
+ROWS = [
+    ("ih_base", "optogen, one model, one thread", "optogen", 1, 1, 1000),
+    ("ih_base", f"optogen, 8 models, {THREADS} threads", "optogen", 8, THREADS, 300),
+    ("ih_base", "JAX, one model", "jax", 1, "plain", 300),
+    ("ih_base", "JAX, 8 models (vmap and scan)", "jax", 8, "population", 100),
+    ("c_base", "optogen, one model, one thread", "optogen", 1, 1, 100),
+    ("c_base", f"optogen, 2 models, {THREADS} threads", "optogen", 2, THREADS, 60),
+    ("c_base", "JAX, one model", "jax", 1, "plain", 60),
+    ("depth12", "optogen, one model, one thread", "optogen", 1, 1, 30),
+    ("depth12", f"optogen, 2 models, {THREADS} threads", "optogen", 2, THREADS, 20),
+    ("depth12", "JAX, one model", "jax", 1, "plain", 20),
+]
+TORCH = [(case, "PyTorch, one model", "torch", 1, "plain", steps) for case, steps in [("ih_base", 200), ("c_base", 40), ("depth12", 15)]]
+
+
+def products(case):
+    """Floating-point operations of the matrix products of one step, forward and backward, of one model."""
+    if case == "depth12":
+        layers, hidden, pairs, outputs, distinct = 12, 256, 9, 1600, 32 * 9
+    else:
+        layers, hidden, pairs = 2, 0, 3
+        outputs, distinct = (5, 64) if case == "ih_base" else (12800, 32 * 3)
+    width, batch, features = 64, 32, 512
+    rows = batch * (2 * pairs - 1)
+    block = rows * (3 * width * width + width * width + 2 * width * hidden)
+    # The embedding's input needs no gradient; only the query is unembedded.
+    return 2 * (2 * distinct * features * width + 3 * layers * block + 3 * batch * width * outputs)
+
+
+def measured_rate():
+    """Operations a second of one core in matrix products, measured."""
+    a, b = (np.random.default_rng(0).standard_normal((768, 768), dtype=np.float32) for _ in range(2))
+    best = 0.0
+    for _ in range(12):
+        start = time.perf_counter()
+        a @ b
+        best = max(best, 2 * 768**3 / (time.perf_counter() - start))
+    return best
+
+
+def run(binary, row):
+    case, _, peer, models, form, steps = row
+    if peer == "optogen":
+        command = [binary, case, str(models), str(form), str(steps), "1"]
+    else:
+        command = [sys.executable, os.path.join(HERE, "peers", f"{peer}_peer.py"), case, form, str(models), str(steps), "1"]
+    output = subprocess.run(command, capture_output=True, text=True)
+    lines = [line for line in output.stdout.splitlines() if line.startswith("{")]
+    if output.returncode or not lines:
+        sys.exit(f"{' '.join(command)}\n{output.stderr[-2000:]}")
+    return json.loads(lines[-1])["ms_per_model_step"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("binary")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", default="BENCHMARKS.md")
+    parser.add_argument("--torch", action="store_true", help="with the PyTorch peer, where torch is installed")
+    arguments = parser.parse_args()
+    rows = ROWS + (TORCH if arguments.torch else [])
+    times = {row: [] for row in rows}
+    for round_number in range(arguments.rounds):
+        for row in rows:
+            times[row].append(run(arguments.binary, row))
+            print(f"round {round_number + 1}: {row[0]:8} {row[1]:36} {times[row][-1]:9.3f} ms", flush=True)
+    write(arguments, rows, {row: statistics.median(own) for row, own in times.items()})
+
+
+def write(arguments, rows, medians):
+    rate = measured_rate()
+    with open("/proc/cpuinfo") as info:
+        model = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), platform.machine())
+    lines = [
+        "# Benchmarks",
+        "",
+        "Milliseconds of a training step for each model: sampling, forward, backward and Adam, float32. The peers are in `benches/peers/`; they are",
+        "given their batches beforehand. *Products* is the share of the time that the matrix products alone would take at the rate of one core, or of",
+        "all cores where several are used.",
+        "",
+        f"{datetime.date.today()}, {model}, {THREADS} cores, {rate / 1e9:.0f} GFLOP/s a core in products; medians of {arguments.rounds} runs in turns, by",
+        "",
+        "    make bench",
+        "",
+        "| case | | ms | JAX, one model, takes | JAX, population, takes | products |",
+        "|---|---|---|---|---|---|",
+    ]
+    table = []
+    for row in rows:
+        case, name, peer, models, form, _ = row
+        plain = next(medians[other] for other in rows if other[0] == case and other[2] == "jax" and other[4] == "plain")
+        population = next((medians[other] for other in rows if other[0] == case and other[4] == "population"), None)
+        own = medians[row]
+        cores = 1 if peer == "optogen" and form == 1 else THREADS
+        share = products(case) / (rate * cores) / (own / 1e3)
+        times = f"{plain / own:.1f} ×" if peer == "optogen" else ""
+        many = f"{population / own:.1f} ×" if peer == "optogen" and population else ""
+        lines.append(f"| {case} | {name} | {own:.3f} | {times} | {many} | {100 * share:.0f} % |")
+        table.append({"case": case, "name": name, "peer": peer, "models": models, "form": str(form), "ms_per_model_step": own, "products": share})
+    lines += ["", "`ih_base` is `experiments/induction/base.toml`; `c_base` has 12800 classes and outputs and learned positions; `depth12` has 12 layers with",
+              "MLPs and a context of 8. What clamps and hooks cost: `cargo bench -p optogen-tests --bench clamps`.", ""]
+    with open(arguments.out, "w") as out:
+        out.write("\n".join(lines))
+    pa.parquet.write_table(pa.Table.from_pylist(table), os.path.splitext(arguments.out)[0].lower() + ".parquet")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
