@@ -46,7 +46,7 @@ impl Real for f32 {
         let k = shifted - ROUND;
         let r = x - k * 0.693_359_4 + k * 2.121_944_4e-4;
         let mut sum = 1.987_569_1e-4;
-        for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1] {
+        for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
             sum = sum * r + coefficient;
         }
         let power = f32::from_bits((shifted.to_bits().wrapping_add(127)) << 23);
