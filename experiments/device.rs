@@ -16,7 +16,7 @@ pub fn device(name: &str) -> Result<Device> {
             let number: Option<usize> = number.and_then(|number| number.parse().ok());
             let number = number.ok_or_else(|| Error::Invalid(format!("--device {name}: neither auto nor cpu nor cuda:N")))?;
             if !candle_core::utils::cuda_is_available() {
-                let message = "this program was built without CUDA; use --device cpu, or build it with --features cuda";
+                let message = "this program was built for the CPU alone; use --device cpu";
                 return Err(Error::Invalid(format!("--device {name}: {message}")));
             }
             Device::new_cuda(number).map_err(|error| Error::Invalid(format!("--device {name}: there is no such GPU: {error}")))

@@ -95,8 +95,12 @@ fn all_interventions_agree() {
 #[test]
 fn members_of_a_cohort_are_clamped_each_by_itself() {
     let case = Case::open("induction");
-    let names = ["ablate_rest", "none", "prev_token_and_ablate", "ablate_keep_patterns"];
-    let experiments: Vec<Experiment> = names.iter().map(|name| case.experiment(name, None)).collect();
+    let mut names = vec!["ablate_rest", "none", "prev_token_and_ablate", "ablate_keep_patterns"];
+    let mut experiments: Vec<Experiment> = names.iter().map(|name| case.experiment(name, None)).collect();
+    for role in ["right_labels", "other_labels"] {
+        names.push(role);
+        experiments.push(with(&case, &format!("[[intervention]]\nsite = \"v\"\nlayers = [1]\nat = \"{role}\"\naction = \"zero\"\n")));
+    }
     let members: Vec<Clamped> = experiments.iter().map(|one| Clamped { specs: &one.interventions, passes: &one.passes }).collect();
     let architecture = case.architecture();
     let device = candle_core::Device::Cpu;

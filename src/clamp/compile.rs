@@ -110,8 +110,15 @@ impl Builder<'_> {
         source: Option<usize>,
     ) -> Result<()> {
         let detach = one.gradient == GradientName::Detach;
+        // Roles that depend on labels are found in every forward pass, for all members alike.
+        let by_label = one.at.depend_on_labels() || one.to.depend_on_labels();
+        let alike = |other: &Entries| match by_label || other.at.depend_on_labels() || other.to.depend_on_labels() {
+            true => other.at == one.at && other.to == one.to,
+            false => true,
+        };
         let same = |clamp: &&mut Planned| {
-            clamp.rank == rank && clamp.place == place && clamp.action == one.action && clamp.detach == detach && clamp.source == source
+            let who = (clamp.rank, clamp.place, clamp.detach, clamp.source);
+            who == (rank, place, detach, source) && clamp.action == one.action && clamp.entries.iter().flatten().all(alike)
         };
         let found = clamps.iter_mut().find(same);
         let clamp = match found {

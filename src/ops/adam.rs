@@ -1,7 +1,8 @@
 //! Descent in place: parameters and moments are overwritten, nothing is allocated.
 
 use super::{Real, for_real, slice};
-use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var, WithDType, bail};
+use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var, WithDType, bail};
+use std::cell::RefCell;
 use std::marker::PhantomData;
 
 const BETA: (f64, f64) = (0.9, 0.999);
@@ -38,12 +39,7 @@ pub fn adam(parameter: &Var, first: &Var, second: &Var, grad: &Tensor, with: Ada
         return parameter.set(&parameter.sub(&step)?);
     }
     let grad = grad.contiguous()?;
-    for_real!(grad, T => {
-        let moment = |beta, square| Moment::<T> { beta, square, scales: with.scales, number: PhantomData };
-        first.inplace_op2(&grad, &moment(BETA.0, false))?;
-        second.inplace_op2(&grad, &moment(BETA.1, true))?;
-        parameter.inplace_op3(first, second, &Step::<T> { rates: with.rates, correction, number: PhantomData })
-    })
+    for_real!(grad, T => first.inplace_op2(&grad, &First::<T> { second, parameter, grad: &grad, with, correction, number: PhantomData }))
 }
 
 /// θ ← θ − rate·scale·g: gradient descent.
@@ -58,17 +54,26 @@ pub fn descend(parameter: &Var, grad: &Tensor, rates: &[f64], scales: &[f64]) ->
     for_real!(grad, T => parameter.inplace_op2(&grad.contiguous()?, &Descent::<T> { factors: &factors, number: PhantomData }))
 }
 
-struct Moment<'a, T> {
-    beta: f64,
-    square: bool,
-    scales: &'a [f64],
+/// One pass over gradient, moments and parameter, since that is what it costs. Candle lends one tensor at a time to be overwritten, so each of
+/// the three borrows the next.
+struct First<'a, T> {
+    second: &'a Var,
+    parameter: &'a Var,
+    grad: &'a Tensor,
+    with: Adam<'a>,
+    correction: (f64, f64),
     number: PhantomData<T>,
 }
 
-struct Step<'a, T> {
-    rates: &'a [f64],
-    correction: (f64, f64),
-    number: PhantomData<T>,
+struct Second<'a, T> {
+    outer: &'a First<'a, T>,
+    first: RefCell<&'a mut [T]>,
+}
+
+struct Third<'a, T> {
+    outer: &'a First<'a, T>,
+    first: RefCell<&'a mut [T]>,
+    second: RefCell<&'a mut [T]>,
 }
 
 struct Descent<'a, T> {
@@ -90,50 +95,51 @@ fn slice_mut<'a, T: WithDType>(storage: &'a mut CpuStorage, layout: &Layout) -> 
     }
 }
 
-impl<T: Real> InplaceOp2 for Moment<'_, T> {
+impl<T: Real> InplaceOp2 for First<'_, T> {
     fn name(&self) -> &'static str {
-        "moment"
+        "adam, first moment"
     }
 
-    fn cpu_fwd(&self, moment: &mut CpuStorage, moment_at: &Layout, grad: &CpuStorage, grad_at: &Layout) -> Result<()> {
-        let (moment, grad) = (slice_mut::<T>(moment, moment_at)?, slice::<T>(grad, grad_at)?);
-        let each = grad.len() / self.scales.len();
-        let (keep, take) = (T::of(self.beta), T::of(1.0 - self.beta));
-        for ((moment, grad), &scale) in moment.chunks_exact_mut(each).zip(grad.chunks_exact(each)).zip(self.scales) {
-            let scale = T::of(scale);
-            if self.square {
-                moment.iter_mut().zip(grad).for_each(|(m, &g)| *m = keep * *m + take * (scale * g * (scale * g)));
-            } else {
-                moment.iter_mut().zip(grad).for_each(|(m, &g)| *m = keep * *m + take * (scale * g));
-            }
-        }
-        Ok(())
+    fn cpu_fwd(&self, first: &mut CpuStorage, at: &Layout, _: &CpuStorage, _: &Layout) -> Result<()> {
+        self.second.inplace_op2(self.grad, &Second { outer: self, first: RefCell::new(slice_mut(first, at)?) })
     }
 }
 
-impl<T: Real> InplaceOp3 for Step<'_, T> {
+impl<T: Real> InplaceOp2 for Second<'_, T> {
+    fn name(&self) -> &'static str {
+        "adam, second moment"
+    }
+
+    fn cpu_fwd(&self, second: &mut CpuStorage, at: &Layout, _: &CpuStorage, _: &Layout) -> Result<()> {
+        let mut first = self.first.borrow_mut();
+        let second = RefCell::new(slice_mut(second, at)?);
+        self.outer.parameter.inplace_op2(self.outer.grad, &Third { outer: self.outer, first: RefCell::new(&mut first), second })
+    }
+}
+
+impl<T: Real> InplaceOp2 for Third<'_, T> {
     fn name(&self) -> &'static str {
         "adam"
     }
 
-    fn cpu_fwd(
-        &self,
-        parameter: &mut CpuStorage,
-        parameter_at: &Layout,
-        first: &CpuStorage,
-        first_at: &Layout,
-        second: &CpuStorage,
-        second_at: &Layout,
-    ) -> Result<()> {
-        let parameter = slice_mut::<T>(parameter, parameter_at)?;
-        let (first, second) = (slice::<T>(first, first_at)?, slice::<T>(second, second_at)?);
-        let each = parameter.len() / self.rates.len();
-        let (correction, epsilon) = (T::of(self.correction.1).sqrt().recip(), T::of(EPSILON));
-        for (member, &rate) in self.rates.iter().enumerate() {
+    fn cpu_fwd(&self, parameter: &mut CpuStorage, parameter_at: &Layout, grad: &CpuStorage, grad_at: &Layout) -> Result<()> {
+        let (parameter, grad) = (slice_mut::<T>(parameter, parameter_at)?, slice::<T>(grad, grad_at)?);
+        let (mut first, mut second) = (self.first.borrow_mut(), self.second.borrow_mut());
+        let Adam { rates, scales, .. } = self.outer.with;
+        let each = grad.len() / rates.len();
+        let (root, epsilon) = (T::of(self.outer.correction.1).sqrt().recip(), T::of(EPSILON));
+        let keep = (T::of(BETA.0), T::of(BETA.1));
+        let take = (T::of(1.0 - BETA.0), T::of(1.0 - BETA.1));
+        for (member, (&rate, &scale)) in rates.iter().zip(scales).enumerate() {
             let own = member * each..(member + 1) * each;
-            let rate = T::of(rate / self.correction.0);
-            let moments = first[own.clone()].iter().zip(&second[own.clone()]);
-            parameter[own].iter_mut().zip(moments).for_each(|(p, (&m, &v))| *p -= rate * m / (v.sqrt() * correction + epsilon));
+            let (rate, scale) = (T::of(rate / self.outer.correction.0), T::of(scale));
+            let moments = first[own.clone()].iter_mut().zip(&mut second[own.clone()]);
+            for ((p, &g), (m, v)) in parameter[own.clone()].iter_mut().zip(&grad[own]).zip(moments) {
+                let g = scale * g;
+                *m = keep.0 * *m + take.0 * g;
+                *v = keep.1 * *v + take.1 * (g * g);
+                *p -= rate * *m / (v.sqrt() * root + epsilon);
+            }
         }
         Ok(())
     }

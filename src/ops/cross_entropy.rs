@@ -2,7 +2,7 @@
 
 use super::{Real, for_real, largest, like, look, slice, sum_of_exponentials, zeros};
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
-use std::marker::PhantomData;
+use std::sync::OnceLock;
 
 /// −log softmax(logits)[target], averaged over each member's sequences.
 ///
@@ -13,7 +13,7 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
         return cross_entropy_composed(logits, targets);
     }
     let targets = targets.flatten_all()?.to_vec1::<u32>()?;
-    for_real!(logits, T => logits.apply_op1(CrossEntropy::<T> { targets, number: PhantomData }))
+    for_real!(logits, T => logits.apply_op1(CrossEntropy::<T> { targets, sums: OnceLock::new() }))
 }
 
 /// The same of plain operations.
@@ -24,7 +24,8 @@ pub fn cross_entropy_composed(logits: &Tensor, targets: &Tensor) -> Result<Tenso
 
 struct CrossEntropy<T> {
     targets: Vec<u32>,
-    number: PhantomData<T>,
+    /// What the forward pass leaves for the backward pass: `log_sum` of each row.
+    sums: OnceLock<Vec<(T, T)>>,
 }
 
 /// The row's maximum and log Σ exp(x − maximum).
@@ -41,14 +42,11 @@ impl<T: Real> CustomOp1 for CrossEntropy<T> {
     fn cpu_fwd(&self, logits: &CpuStorage, at: &Layout) -> Result<(CpuStorage, Shape)> {
         let (members, sequences, classes) = at.shape().dims3()?;
         let logits = slice::<T>(logits, at)?;
-        let losses: Vec<T> = logits
-            .chunks_exact(classes)
-            .zip(&self.targets)
-            .map(|(row, &target)| {
-                let (maximum, log) = log_sum(row);
-                maximum + log - row[target as usize]
-            })
-            .collect();
+        let sums: Vec<(T, T)> = logits.chunks_exact(classes).map(log_sum).collect();
+        let each = logits.chunks_exact(classes).zip(&sums).zip(&self.targets);
+        let losses: Vec<T> = each.map(|((row, &(maximum, log)), &target)| maximum + log - row[target as usize]).collect();
+        // The operation is applied once, so the cell is empty.
+        let _ = self.sums.set(sums);
         let count = T::of(sequences as f64);
         let means = losses.chunks_exact(sequences).map(|losses| losses.iter().copied().sum::<T>() / count).collect();
         Ok((T::to_cpu_storage_owned(means), members.into()))
@@ -56,12 +54,13 @@ impl<T: Real> CustomOp1 for CrossEntropy<T> {
 
     fn bwd(&self, logits: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let (_, sequences, classes) = logits.dims3()?;
+        let Some(sums) = self.sums.get() else { candle_core::bail!("backward before forward in cross-entropy") };
         let mut result = zeros::<T>(logits.elem_count());
         look(logits, |logits: &[T]| {
             look(&grad.contiguous()?, |grad: &[T]| {
                 for (sequence, (row, out)) in logits.chunks_exact(classes).zip(result.chunks_exact_mut(classes)).enumerate() {
                     let share = grad[sequence / sequences] / T::of(sequences as f64);
-                    let (maximum, log) = log_sum(row);
+                    let (maximum, log) = sums[sequence];
                     out.iter_mut().zip(row).for_each(|(out, &x)| *out = share * (x - maximum - log).exponential());
                     out[self.targets[sequence] as usize] -= share;
                 }
