@@ -26,15 +26,26 @@ const MOST_ROW_GROUPS: usize = 32;
 /// # Errors
 /// It is damaged, or not a table of ours.
 pub fn read_table(path: &Path) -> Result<Vec<RecordBatch>> {
+    batches(path)?.collect()
+}
+
+/// The rows of a Parquet file, some at a time.
+fn batches(path: &Path) -> Result<impl Iterator<Item = Result<RecordBatch>> + '_> {
     let file = File::open(path).map_err(Error::file(path))?;
-    let damaged = |error: &dyn std::fmt::Display| Error::damaged(path, format!("not a readable Parquet file: {error}"));
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| builder.with_batch_size(1 << 16).build());
-    reader.map_err(|error| damaged(&error))?.collect::<Result<_, _>>().map_err(|error| damaged(&error))
+    let damaged = move |error: &dyn std::fmt::Display| Error::damaged(path, format!("not a readable Parquet file: {error}"));
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| builder.with_batch_size(1 << 14).build());
+    Ok(reader.map_err(|error| damaged(&error))?.map(move |batch| batch.map_err(|error| damaged(&error))))
 }
 
 /// Writes a whole Parquet file: zstd, floats split into byte streams, strings as dictionaries, page checksums by the format's default.
 pub(super) fn write_parquet(path: &Path, schema: &SchemaRef, rows: &[RecordBatch]) -> Result<()> {
-    durable::write_file(path, |file| encode(file, schema, rows))
+    durable::write_file(path, |file| encode(file, schema, rows.iter().cloned().map(Ok)))
+}
+
+/// Writes a Parquet file anew, as one row group, with more rows at its end.
+pub(super) fn rewrite_parquet(path: &Path, schema: &SchemaRef, more: &[RecordBatch]) -> Result<()> {
+    let old = batches(path)?;
+    durable::write_file(path, |file| encode(file, schema, old.chain(more.iter().cloned().map(Ok))))
 }
 
 /// Adds rows to a Parquet file of `write_parquet`; see the head of this file.
@@ -44,12 +55,10 @@ pub(super) fn append_parquet(path: &Path, schema: &SchemaRef, rows: &[RecordBatc
     }
     let old = metadata(&File::open(path).map_err(Error::file(path))?)?;
     if old.num_row_groups() >= MOST_ROW_GROUPS {
-        let mut all = read_table(path)?;
-        all.extend(rows.iter().cloned());
-        return write_parquet(path, schema, &all);
+        return rewrite_parquet(path, schema, rows);
     }
     let mut fresh = Vec::new();
-    encode(&mut fresh, schema, rows)?;
+    encode(&mut fresh, schema, rows.iter().cloned().map(Ok))?;
     let old_bytes = fs::read(path).map_err(Error::file(path))?;
     let new = metadata(&Bytes::copy_from_slice(&fresh))?;
     let moved = new.row_groups().iter().map(|group| moved(group, old_bytes.len() as i64));
@@ -85,7 +94,7 @@ fn moved(group: &RowGroupMetaData, by: i64) -> Result<RowGroupMetaData> {
     Ok(group.clone().into_builder().set_column_metadata(columns).set_file_offset(offset).build()?)
 }
 
-fn encode(to: impl Write + Send, schema: &SchemaRef, rows: &[RecordBatch]) -> Result<()> {
+fn encode(to: impl Write + Send, schema: &SchemaRef, rows: impl Iterator<Item = Result<RecordBatch>>) -> Result<()> {
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
         // Places of pages would have to be moved when the file grows, and nobody needs them in small tables.
@@ -106,7 +115,7 @@ fn encode(to: impl Write + Send, schema: &SchemaRef, rows: &[RecordBatch]) -> Re
     let mut writer = ArrowWriter::try_new(to, schema.clone(), Some(properties.build()))?;
     for batch in rows {
         // Journals carry one more entry of metadata than the table.
-        writer.write(&RecordBatch::try_new(schema.clone(), batch.columns().to_vec())?)?;
+        writer.write(&RecordBatch::try_new(schema.clone(), batch?.columns().to_vec())?)?;
     }
     writer.close()?;
     Ok(())

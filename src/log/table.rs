@@ -3,7 +3,7 @@
 //! Readers always find a whole Parquet file (see `parquet_file.rs`). A journal that was cut off still gives
 //! every complete batch. The journal says how many rows were sealed before its first, so that a crash between sealing and emptying it doubles nothing.
 
-use super::parquet_file::{append_parquet, read_table, write_parquet};
+use super::parquet_file::{append_parquet, read_table, rewrite_parquet, write_parquet};
 use crate::run_folder::RunFolder;
 use crate::{Error, Result, durable};
 use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch};
@@ -101,7 +101,7 @@ impl Table {
     /// Seals all rows, for good.
     pub fn finish(mut self) -> Result<()> {
         self.seal()?;
-        write_parquet(&self.sealed, &self.schema, &read_table(&self.sealed)?)?;
+        rewrite_parquet(&self.sealed, &self.schema, &[])?;
         fs::remove_file(&self.journal).map_err(Error::file(&self.journal))?;
         if let Some(folder) = self.journal.parent() {
             // The last table takes the folder along; until then it is not empty.
