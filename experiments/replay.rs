@@ -22,7 +22,7 @@ use optogen_systems::evaluate::EvaluatePlugin;
 use optogen_systems::look::LookPlugin;
 use optogen_systems::record::RecordPlugin;
 use optogen_systems::run::Clock;
-use optogen_systems::spawn::{place, spawn_measured};
+use optogen_systems::spawn::{place, recall, spawn_measured};
 use optogen_systems::stage::{Begin, StagePlugin};
 use optogen_systems::weigh::WeighPlugin;
 use optogen_systems::{app, use_threads};
@@ -127,6 +127,7 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Resul
             Ok(checkpoint) => {
                 let experiment = world.get::<Model>(models[0]).map(|model| model.experiment.clone()).ok_or_else(lost)?;
                 let architecture = checkpoint.architecture(&experiment, path)?;
+                models.iter().for_each(|&model| recall(world, model, &checkpoint.moments_before()));
                 let parameters = Parameters::stack(&[checkpoint.parameters], device)?;
                 place(world, &models, Transformer::new(architecture, parameters)?, checkpoint.sequences);
                 world.run_schedule(Begin);

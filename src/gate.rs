@@ -76,7 +76,9 @@ impl Gate {
     pub fn silenced(&self, layer: Option<usize>, sites: &[Site]) -> Option<Arc<[bool]>> {
         let here = |place: &Place| place.1 == layer && sites.contains(&place.0);
         let lookers = self.looked_at.iter().chain(&self.kept).chain(&self.probed);
-        let only_pattern = |place: &Place| place.0 == Site::Pattern && self.looked_at.contains(place) && !self.kept.contains(place);
+        let only_pattern = |place: &Place| {
+            place.0 == Site::Pattern && self.looked_at.contains(place) && !self.kept.contains(place) && !self.probed.contains(place)
+        };
         if lookers.filter(|place| here(place)).any(|place| !only_pattern(place)) {
             return None;
         }

@@ -231,11 +231,14 @@ pub fn writing(
         .hooks
         .iter()
         .map(|hook| {
-            let looks = checkpoints.unwrap_or_else(|| Schedule::hook(experiment, hook.every).points().count() as u64);
+            let schedule = Schedule::hook(experiment, hook.every);
+            let looks = checkpoints.unwrap_or_else(|| schedule.points().count() as u64);
             let named = |name: &str| hook.during.iter().any(|own| own == name);
             let mut rows = 0;
             if named("training") && checkpoints.is_none() {
-                rows += looks * rows_a_look(hook, architecture, experiment.train.batch, training);
+                // No step follows the last evaluation.
+                let steps = schedule.points().filter(|&at| at < experiment.train.total()).count() as u64;
+                rows += steps * rows_a_look(hook, architecture, experiment.train.batch, training);
             }
             for (name, sequences, pairs) in evaluators {
                 if named("evaluation") || named(name) {

@@ -37,7 +37,7 @@ pub(crate) fn now(sequences: u64, models: impl Iterator<Item = Entity>, lists: &
 
 type Edited = Or<(Changed<Intervention>, Changed<InterventionOn>)>;
 type Fresh = Or<(Added<Transformer>, Added<Evaluator>)>;
-type Trained<'a> = (Entity, &'a Members, &'a Transformer, &'a mut Plan, &'a mut Trouble);
+type Trained<'a> = (&'a Members, &'a Transformer, &'a mut Plan, &'a mut Trouble);
 type Measuring<'a> = (&'a Evaluator, &'a EvaluatorOf, &'a mut Plan, &'a mut Evaluation);
 
 #[allow(clippy::too_many_arguments)]
@@ -59,7 +59,7 @@ fn compile(
         let list = list.into_iter().flat_map(|list| list.iter());
         list.filter_map(|entity| Some(interventions.get(entity).ok()?.0.clone())).collect()
     };
-    for (_, members, transformer, mut plan, mut trouble) in &mut cohorts {
+    for (members, transformer, mut plan, mut trouble) in &mut cohorts {
         let own: Vec<_> = models.iter_many(members.iter()).flatten().collect();
         let lists: Vec<_> = own.iter().map(|(_, _, list, _)| specs(*list)).collect();
         let clamped: Vec<_> =

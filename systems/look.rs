@@ -146,7 +146,12 @@ impl Seen {
                 1 => chunks.into_iter().next().ok_or_else(|| Error::Invalid("a hook saw nothing".into()))?,
                 // Positions are the same for all sequences.
                 _ if hook.spec.site.axes() == optogen::site::Axes::Positions => chunks[0].clone(),
-                count if hook.spec.gradient => (Tensor::cat(&chunks, 0)? / count as f64)?,
+                _ if hook.spec.gradient => {
+                    // Of the mean loss of all sequences, not of those of a chunk.
+                    let total: usize = chunks.iter().map(|chunk| chunk.dims()[0]).sum();
+                    let share = |chunk: &Tensor| chunk * (chunk.dims()[0] as f64 / total as f64);
+                    Tensor::cat(&chunks.iter().map(share).collect::<candle_core::Result<Vec<_>>>()?, 0)?
+                }
                 _ => Tensor::cat(&chunks, 0)?,
             };
             rows.add(&hook.spec, transformer.architecture(), place, &whole)?;

@@ -39,8 +39,9 @@ impl StartingPoint {
 
     /// Where a checkpoint stands.
     pub fn from_checkpoint(checkpoint: Checkpoint) -> Self {
+        let moments = checkpoint.moments_before();
         let optimiser = (checkpoint.steps, checkpoint.optimiser);
-        Self { sequences: checkpoint.sequences, parameters: checkpoint.parameters, optimiser, moments: checkpoint.moments }
+        Self { sequences: checkpoint.sequences, parameters: checkpoint.parameters, optimiser, moments }
     }
 }
 
@@ -131,6 +132,14 @@ fn spawn_around(world: &mut World, model: Entity, bank: Option<Entity>, evaluato
     for spec in &experiment.hooks {
         let looks = if replayed { Schedule::always() } else { Schedule::hook(&experiment, spec.every) };
         world.spawn((Hook { spec: spec.clone(), looks }, HookOf(model), Looked::default()));
+    }
+}
+
+/// Gives a model's interventions, as far as they were there then, the moments of a checkpoint.
+pub fn recall(world: &mut World, model: Entity, moments: &[Moments]) {
+    let own: Vec<Entity> = world.get::<Interventions>(model).into_iter().flat_map(|list| list.iter()).collect();
+    for (intervention, moments) in own.into_iter().zip(moments) {
+        world.entity_mut(intervention).insert(*moments);
     }
 }
 

@@ -145,6 +145,12 @@ impl Checkpoint {
 }
 
 impl Checkpoint {
+    /// The moments before the evaluation that belongs to it: whoever goes on from here evaluates here once more, and crosses again what that crossed.
+    pub fn moments_before(&self) -> Vec<Moments> {
+        let before = |moment: Option<u64>| moment.filter(|&at| at < self.sequences);
+        self.moments.iter().map(|own| Moments { began: before(own.began), ended: before(own.ended) }).collect()
+    }
+
     /// The architecture that its experiment says, of as many features as its parameters read.
     ///
     /// # Errors

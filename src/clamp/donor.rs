@@ -1,6 +1,6 @@
 //! Other models that take part in a forward pass: loaded from checkpoints, not trained, with their own interventions.
 
-use super::Plan;
+use super::{Moments, Plan};
 use crate::checkpoint::Checkpoint;
 use crate::experiment::{Experiment, parse};
 use crate::transformer::{Architecture, Parameters, Transformer};
@@ -14,6 +14,8 @@ use std::sync::Arc;
 pub struct Donor {
     /// Sequences that it had seen.
     pub sequences: u64,
+    /// When its interventions crossed their thresholds.
+    pub moments: Vec<Moments>,
     /// Its experiment.
     pub experiment: Experiment,
     /// What it is made of.
@@ -66,7 +68,8 @@ impl Donor {
         let checkpoint = Checkpoint::read(path)?;
         let experiment = parse(&checkpoint.experiment, &path.join("experiment.toml").display().to_string())?;
         let architecture = checkpoint.architecture(&experiment, path)?;
-        Ok(Self { sequences: checkpoint.sequences, experiment, architecture, parameters: checkpoint.parameters })
+        let (sequences, moments) = (checkpoint.sequences, checkpoint.moments);
+        Ok(Self { sequences, moments, experiment, architecture, parameters: checkpoint.parameters })
     }
 
     /// So many copies of it, stacked.

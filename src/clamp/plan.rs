@@ -5,8 +5,7 @@ use super::mask::{Entries, shifted};
 use super::{Clamp, New, inputs, pattern};
 use crate::experiment::{Action, InputName, InterventionSpec, Moment, PassSpec};
 use crate::gate::Gate;
-use crate::site::Place;
-use crate::site::{Axes, Site};
+use crate::site::{Axes, Place, Site};
 use crate::transformer::{Architecture, Tokens, Transformer};
 use bevy_ecs::component::Component;
 use candle_core::Tensor;
@@ -168,7 +167,8 @@ impl Plan {
             gate.keep(keep.iter().copied());
             let logits = match &pass.running {
                 Some(running) => {
-                    let now = Now { sequences: running.donor.sequences, moments: Vec::new() };
+                    let copies = running.transformer.parameters().members();
+                    let now = Now { sequences: running.donor.sequences, moments: vec![running.donor.moments.clone(); copies] };
                     running.plan.forward(&running.transformer, own_input, &now, gate)?
                 }
                 None => transformer.forward(own_input, gate)?,

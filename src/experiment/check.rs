@@ -72,6 +72,7 @@ pub(super) fn first_fault(experiment: &Experiment) -> Checked {
     sequences::training(experiment)?;
     sequences::evaluators(experiment)?;
     interventions::interventions(experiment)?;
+    interventions::measures(experiment)?;
     interventions::hooks(experiment)
 }
 

@@ -319,6 +319,9 @@ pub(super) fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> 
             while let Some(name) = list.next_element()? {
                 names.push(name);
             }
+            if names.is_empty() {
+                return Err(serde::de::Error::custom("is an empty list; leave it out, or name somebody"));
+            }
             Ok(names)
         }
     }

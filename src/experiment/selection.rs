@@ -109,7 +109,7 @@ impl TokenSelection {
     pub fn may_hold(&self, t: usize, tokens: usize, attending: usize) -> bool {
         match self {
             TokenSelection::All => true,
-            TokenSelection::Only(list) => list.iter().any(|&at| at.rem_euclid(tokens as i64) as usize == t),
+            TokenSelection::Only(list) => list.iter().any(|&at| if at < 0 { at + tokens as i64 } else { at } == t as i64),
             TokenSelection::Role(role) => match role {
                 Role::Query => t + 1 == tokens,
                 Role::Labels | Role::RightLabels | Role::OtherLabels => t % 2 == 1,
@@ -257,6 +257,7 @@ mod tests {
         assert_eq!(Selection::Only(vec![3, 1]).of(4), [1, 3]);
         let held = |at: TokenSelection, attending| (0..5).filter(|&t| at.may_hold(t, 5, attending)).collect::<Vec<_>>();
         assert_eq!(held(TokenSelection::Only(vec![0, -1]), 0), [0, 4]);
+        assert_eq!(held(TokenSelection::Only(vec![7, -9]), 0), [0; 0], "an evaluator of shorter sequences has no such token");
         assert_eq!(held(TokenSelection::Role(Role::Labels), 0), [1, 3]);
         assert_eq!(held(TokenSelection::Role(Role::Inner), 0), [1, 2, 3]);
         assert_eq!(held(TokenSelection::Role(Role::Previous), 3), [2]);

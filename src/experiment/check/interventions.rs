@@ -1,7 +1,7 @@
 //! Whether interventions and passes can be as they are: sites, layers and heads that exist, actions that fit their site, and no two that write
 //! the same entries without a stated order.
 
-use super::{Checked, Fault, at_least_one, name, require, utf8};
+use super::{Checked, Fault, at_least_one, name, not_negative, require, utf8};
 use crate::experiment::{
     Action, CLEAN, Cadence, Experiment, InterventionSpec, MixtureSpec, Moment, Role, Selection, TokenSelection, nearest,
 };
@@ -195,7 +195,10 @@ fn action(experiment: &Experiment, intervention: &InterventionSpec, key: &str) -
         require(!donor, key.clone(), || format!("pass \"{pass}\" is another model, which keeps its own interventions"))?;
     }
     match action {
-        Action::Zero | Action::Mean | Action::Resample => {}
+        Action::Zero => {}
+        Action::Mean | Action::Resample => {
+            require(site.axes() != Axes::Positions, key.clone(), || "positions are the same for all sequences".into())?;
+        }
         Action::Set(number) | Action::Scale(number) => {
             require(number.is_finite(), key.clone(), || format!("{number} is no number"))?;
         }
@@ -378,6 +381,15 @@ fn no_circles(experiment: &Experiment) -> Checked {
     Ok(())
 }
 
+/// What is measured beside the metrics.
+pub(super) fn measures(experiment: &Experiment) -> Checked {
+    let measures = &experiment.measures;
+    not_negative(measures.hook_megabytes, "measures.hook_megabytes")?;
+    require(measures.heads || !measures.attribution, "measures.attribution", || {
+        "goes to the table of heads, and measures.heads is false".into()
+    })
+}
+
 /// Hooks: entries that exist, tables of their own, and cadences that can be.
 pub(super) fn hooks(experiment: &Experiment) -> Checked {
     for (index, hook) in experiment.hooks.iter().enumerate() {
@@ -401,7 +413,6 @@ pub(super) fn hooks(experiment: &Experiment) -> Checked {
         let by_label = hook.at.depend_on_labels() || hook.to.depend_on_labels();
         require(!by_label, &key, || "which tokens are right or other labels differs between sequences; choose \"labels\"".into())?;
         during(experiment, &hook.during, &["training", "evaluation"], &format!("{key}.during"))?;
-        require(!hook.during.is_empty(), format!("{key}.during"), || "is an empty list".into())?;
         if let Cadence::Sequences(every) = hook.every {
             at_least_one(every, format!("{key}.every"))?;
         }
