@@ -298,7 +298,7 @@ fn mistakes_in_interventions_are_named() {
         hook(
             "table = \"all\"\nsite = \"resid_post\"\nevery = 32\nduring = [\"training\", \"evaluation\"]\n[measures]\nhook_megabytes = 20.0"
         ),
-        "the hooks would write up to 96 MB (all 7987200 rows), and measures.hook_megabytes is 20; look at less, less often, reduce, or raise it"
+        "the hooks would write up to 96 MB (all 7966720 rows), and measures.hook_megabytes is 20; look at less, less often, reduce, or raise it"
     );
 }
 
