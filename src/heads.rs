@@ -111,17 +111,20 @@ mod tests {
             [0.0, 0.0, 0.25, 0.75, 0.0],
             [0.125, 0.125, 0.0, 0.5, 0.25],
         ];
-        let one = Tensor::new(&rows, &Device::Cpu).unwrap().reshape((1, 1, 5, 5)).unwrap();
+        let pattern = Tensor::new(&rows, &Device::Cpu).unwrap().reshape((1, 1, 5, 5)).unwrap();
         let mut measures = HeadMeasures::default();
         let labels = Tensor::new(&[[7u32, 9, 9]], &Device::Cpu).unwrap();
-        measures.append(1, &one, &labels).unwrap();
-        measures.append(1, &one, &labels).unwrap();
+        measures.append(1, &pattern, &labels).unwrap();
+        measures.append(1, &pattern, &labels).unwrap();
         let (layer, head, values) = measures.rows().last().unwrap();
         let entropy = 2.0 * 0.125 * 8f64.ln() + 0.5 * 2f64.ln() + 0.25 * 4f64.ln();
         assert_eq!((layer, head), (1, 0));
         for (value, expected) in values.into_iter().zip([0.375, 0.5, 0.5, entropy, 0.625, 0.125]) {
             assert!((value - expected).abs() < 1e-7, "{values:?}");
         }
-        assert_eq!(measures.largest("previous_token"), Some(0.5).filter(|_| measures.rows().count() == 2));
+        assert_eq!(measures.rows().count(), 2);
+        let mut one = HeadMeasures::default();
+        one.append(0, &Tensor::cat(&[&pattern, &pattern], 1).unwrap(), &labels).unwrap();
+        assert_eq!((one.largest("previous_token"), one.largest("loss")), (Some(0.5), None));
     }
 }

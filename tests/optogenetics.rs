@@ -10,11 +10,16 @@ const PROGRAM: Program = Program(env!("CARGO_BIN_EXE_optogen"));
 
 /// An experiment file that adds to the base experiment, made small.
 fn file(home: &Path, name: &str, more: &str) -> String {
+    file_of(home, name, more, 40)
+}
+
+/// The same with so many sequences an evaluator.
+fn file_of(home: &Path, name: &str, more: &str, sequences: usize) -> String {
     let path = home.join(format!("{name}.toml"));
     let base = fs::canonicalize(BASE).unwrap();
     let text = format!(
         "extends = {base:?}\n{more}\n[train]\nsequences = 2048\noptimiser = {{ name = \"adam\", rate = 1e-3 }}\n\
-         [evaluation]\nevery = 512\nsequences = 40\n[checkpoint]\nevery = 512\nrecovery_seconds = 0.02\n"
+         [evaluation]\nevery = 512\nsequences = {sequences}\n[checkpoint]\nevery = 512\nrecovery_seconds = 0.02\n"
     );
     fs::write(&path, text).unwrap();
     path.display().to_string()
@@ -22,7 +27,11 @@ fn file(home: &Path, name: &str, more: &str) -> String {
 
 /// The folder of the one run that an experiment makes.
 fn run(home: &Path, name: &str, more: &str) -> PathBuf {
-    let (file, out) = (file(home, name, more), home.join(name));
+    run_of(home, name, more, 40)
+}
+
+fn run_of(home: &Path, name: &str, more: &str, sequences: usize) -> PathBuf {
+    let (file, out) = (file_of(home, name, more, sequences), home.join(name));
     PROGRAM.succeed(&["run", &file, "--out", out.to_str().unwrap(), "--quiet"]);
     runs(&out).remove(0)
 }
@@ -77,7 +86,14 @@ fn hooks_keep_what_they_are_asked_for() {
          [[hook]]\ntable = \"spread\"\nsite = \"resid_post\"\nlayers = [1]\nat = \"query\"\ndimensions = [0, 5]\n\
          reduce = {{ quantiles = [0.0, 0.5, 1.0] }}\nduring = \"fsl_train\"\n"
     );
-    let run = run(home.path(), "hooks", &more);
+    let more = format!(
+        "{more}[[hook]]\ntable = \"raw\"\nsite = \"z\"\nlayers = [1]\nheads = [2]\nat = \"query\"\nduring = \"fsl_train\"\n\
+         [[hook]]\ntable = \"deviation\"\nsite = \"z\"\nlayers = [1]\nheads = [2]\nat = \"query\"\nduring = \"fsl_train\"\n\
+         reduce = \"mean_and_deviation\"\n\
+         [[hook]]\ntable = \"norm\"\nsite = \"z\"\nlayers = [1]\nheads = [2]\nat = \"query\"\nduring = \"fsl_train\"\nreduce = \"norm\"\n\
+         [[hook]]\ntable = \"slope\"\nsite = \"unembedding\"\nat = \"query\"\nduring = \"fsl_train\"\ngradient = true\n"
+    );
+    let run = run_of(home.path(), "hooks", &more, 300);
     let heads_of = |name: &str| -> Vec<f64> {
         let (evaluator, values) = (texts(&run, "heads", "evaluator"), numbers(&run, "heads", name));
         evaluator.into_iter().zip(values).filter(|(evaluator, _)| evaluator == "fsl_train").map(|(_, value)| value).collect()
@@ -99,6 +115,47 @@ fn hooks_keep_what_they_are_asked_for() {
     let spread = value("spread");
     assert_eq!(spread.len(), 5 * 2 * 3);
     assert!(spread.chunks_exact(3).all(|q| q[0] <= q[1] && q[1] <= q[2] && q[0] < q[2]));
+    // Looks · dimensions · examples, from which mean, deviation and norm follow.
+    let raw = value("raw");
+    assert_eq!(raw.len(), 5 * 8 * 300);
+    let near = |a: f64, b: f32| assert!((a - f64::from(b)).abs() < 1e-5 * a.abs().max(0.1), "{a} and {b}");
+    for (own, both) in raw.chunks_exact(300).zip(value("deviation").chunks_exact(2)) {
+        let mean = own.iter().map(|&x| f64::from(x)).sum::<f64>() / 300.0;
+        near(mean, both[0]);
+        near((own.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / 300.0).sqrt(), both[1]);
+    }
+    for (look, norm) in raw.chunks_exact(8 * 300).zip(value("norm")) {
+        let of = |example: usize| (0..8).map(|d| f64::from(look[d * 300 + example]).powi(2)).sum::<f64>().sqrt();
+        near((0..300).map(of).sum::<f64>() / 300.0, norm);
+    }
+    // The loss of 300 sequences, in two chunks: the slope of the right logit is (probability − 1) / 300, that of the others positive.
+    let evaluators = texts(&run, "eval_examples", "evaluator");
+    let probabilities =
+        column::<Float32Array>(&run, "eval_examples", "prob").iter().flat_map(|own| own.values().to_vec()).collect::<Vec<_>>();
+    let own = evaluators.iter().zip(probabilities).filter(|(evaluator, _)| *evaluator == "fsl_train").map(|(_, value)| value);
+    let own: Vec<f32> = own.collect();
+    let slopes = value("slope");
+    assert_eq!((own.len(), slopes.len()), (5 * 300, 5 * 5 * 300));
+    for (look, probabilities) in slopes.chunks_exact(5 * 300).zip(own.chunks_exact(300)) {
+        for (example, probability) in probabilities.iter().enumerate() {
+            let least = (0..5).map(|label| look[label * 300 + example]).min_by(f32::total_cmp).unwrap();
+            assert!((least - (probability - 1.0) / 300.0).abs() < 1e-6, "{least}, probability {probability}");
+        }
+    }
+}
+
+/// An intervention may hold for one evaluator alone.
+#[test]
+fn one_evaluator_alone_can_be_clamped() {
+    let home = tempfile::tempdir().unwrap();
+    let plain = run(home.path(), "plain", "name = \"a\"");
+    let clamp = "name = \"a\"\n[[intervention]]\nsite = \"v\"\nlayers = [1]\naction = \"zero\"\nduring = \"fsl_val_rl\"\n";
+    let clamped = run(home.path(), "clamped", clamp);
+    assert_eq!(final_weights(&plain), final_weights(&clamped));
+    let (before, after) = (numbers(&plain, "eval", "loss"), numbers(&clamped, "eval", "loss"));
+    for ((evaluator, before), after) in texts(&plain, "eval", "evaluator").into_iter().zip(before).zip(after) {
+        assert_eq!(before != after, evaluator == "fsl_val_rl", "{evaluator}");
+    }
 }
 
 /// A clamp that waits for a measure, fades in and ends: the same bytes however often it is killed.
@@ -108,7 +165,9 @@ fn schedules_and_thresholds_survive_kills() {
     let more = "name = \"a\"\n[[intervention]]\nname = \"waits\"\nsite = \"pattern\"\nlayers = [1]\nheads = [3]\nat = \"query\"\n\
         action = { induction = { strength = 0.9 } }\nfrom = { evaluator = \"fsl_train\", measure = \"loss\", below = 1.4 }\nramp = 640\n\
         [[intervention]]\nname = \"ends\"\nsite = \"v\"\nlayers = [0]\nheads = [0]\naction = \"zero\"\n\
-        until = { evaluator = \"fsl_train\", measure = \"induction_strength\", above = -0.5 }\nduring = \"training\"\n";
+        until = { evaluator = \"fsl_train\", measure = \"induction_strength\", above = -0.5 }\nduring = \"training\"\n\
+        [[hook]]\ntable = \"attention\"\nsite = \"pattern\"\nat = \"query\"\nreduce = \"mean_over_sequences\"\nevery = 64\n\
+        during = [\"training\", \"evaluation\"]\n";
     let whole = run(home.path(), "whole", more);
     let plain = run(home.path(), "plain", "name = \"a\"");
     assert_ne!(final_weights(&whole), final_weights(&plain));
@@ -128,9 +187,27 @@ fn schedules_and_thresholds_survive_kills() {
     PROGRAM.succeed(&arguments);
     let torn = &runs(&out)[0];
     assert_eq!(final_weights(&whole), final_weights(torn));
-    for table in ["train", "eval", "eval_examples", "heads", "notes"] {
+    for table in ["train", "eval", "eval_examples", "heads", "notes", "attention"] {
         assert_eq!(contents(&whole, table), contents(torn, table), "{table}");
     }
+    // Going on exactly where a threshold was crossed crosses it once more, in the same evaluation.
+    let at = whole.join(format!("checkpoints/at-{:012}", crossed * 512));
+    for entry in fs::read_dir(torn.join("checkpoints")).unwrap().chain(fs::read_dir(torn.join("recovery")).into_iter().flatten()) {
+        let path = entry.unwrap().path();
+        if path.file_name() != at.file_name() {
+            fs::remove_dir_all(path).unwrap();
+        }
+    }
+    fs::remove_file(torn.join("run.parquet")).unwrap();
+    PROGRAM.succeed(&arguments);
+    assert_eq!(final_weights(&whole), final_weights(torn));
+    for table in ["train", "eval", "heads", "notes", "attention"] {
+        assert_eq!(contents(&whole, table), contents(torn, table), "{table}, from the crossing on");
+    }
+    // A replay clamps each checkpoint as the run did then.
+    let again = home.path().join("again");
+    PROGRAM.succeed(&["replay", whole.to_str().unwrap(), "--out", again.to_str().unwrap(), "--quiet"]);
+    assert_eq!(contents(&whole, "eval"), contents(&runs(&again)[0], "eval"));
 }
 
 /// Many sets of interventions in one pass over the checkpoints, each with tables of its own.
@@ -197,6 +274,13 @@ fn a_branch_goes_on_as_its_parent_did() {
     fs::write(&with, "[[intervention]]\nsite = \"v\"\nlayers = [1]\nheads = [3]\naction = \"zero\"\n").unwrap();
     PROGRAM.succeed(&["branch", run, "--at", "1024", "--with", with.to_str().unwrap(), "--out", out_text, "--quiet"]);
     assert_eq!(runs(&out).len(), 2);
+    let manifest = own.join("checkpoints/at-000000001024/manifest.json");
+    fs::write(&manifest, fs::read_to_string(&manifest).unwrap() + "\n").unwrap();
+    let again = home.path().join("again");
+    let message = PROGRAM.refused(2, &["run", branch.join("experiment.toml").to_str().unwrap(), "--out", again.to_str().unwrap()]);
+    assert!(message.contains("at-000000001024: not the checkpoint of parent.sha256: it is ") && !again.exists(), "{message}");
+    let message = PROGRAM.refused(2, &["branch", run, "--at", "1024", "--out", again.to_str().unwrap(), "--set", "train.sequences=1024"]);
+    assert!(message.contains("1024 sequences seen; to go on, train.sequences must be more (it is 1024)"), "{message}");
     let message = PROGRAM.refused(2, &["branch", run, "--at", "1000", "--out", out_text]);
     assert_eq!(message, format!("error: --at 1000: no such checkpoint in {run}; the nearest of 5 is at 1024"));
 }
@@ -289,6 +373,12 @@ fn mistakes_in_interventions_are_named() {
         "intervention \"copy at resid_post\": \"resid_post\" of the donor does not fit: it has 2 layers, width 32, 8 heads, this model 2 layers, \
          width 64, 8 heads"
     );
+    assert_eq!(
+        said("[measures]\nheads = false\nattribution = true"),
+        "mine.toml:4:1: measures.attribution: goes to the table of heads, and measures.heads is false"
+    );
+    let nobody = intervention("site = \"v\"\naction = \"zero\"\nduring = []");
+    assert_eq!(nobody, "mine.toml:5:10: intervention.0.during: is an empty list; leave it out, or name somebody");
     let hook = |keys: &str| said(&format!("[[hook]]\n{keys}"));
     assert_eq!(
         hook("table = \"train\"\nsite = \"v\""),
