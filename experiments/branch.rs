@@ -5,7 +5,7 @@ use crate::replay::run_id_of;
 use crate::run::train;
 use bevy_app::App;
 use optogen::checkpoint::{Checkpoint, list};
-use optogen::experiment::{ParentSpec, load_with};
+use optogen::experiment::ParentSpec;
 use optogen::{Error, Result};
 
 /// Branches as the arguments say; returns the exit code.
@@ -13,8 +13,7 @@ use optogen::{Error, Result};
 /// # Errors
 /// There is no such checkpoint, or the experiment cannot go on from it.
 pub fn branch(arguments: &BranchArguments, extend: impl Fn(&mut App)) -> Result<u8> {
-    let file = arguments.run.join("experiment.toml");
-    let mut experiments = load_with(&file, arguments.with.as_deref(), &arguments.sets, &arguments.grids)?;
+    let mut experiments = arguments.on_top.experiments(&arguments.run)?;
     let checkpoints = list(&arguments.run.join("checkpoints"))?;
     let Some((_, checkpoint)) = checkpoints.iter().find(|(at, _)| *at == arguments.at) else {
         let near = checkpoints.iter().min_by_key(|(at, _)| at.abs_diff(arguments.at));
@@ -30,7 +29,7 @@ pub fn branch(arguments: &BranchArguments, extend: impl Fn(&mut App)) -> Result<
         });
     }
     let run = RunArguments {
-        file,
+        file: arguments.run.join("experiment.toml"),
         out: arguments.out.clone(),
         sets: Vec::new(),
         grids: Vec::new(),

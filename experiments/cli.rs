@@ -1,7 +1,9 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand};
-use std::path::PathBuf;
+use optogen::Result;
+use optogen::experiment::{Experiment, load_with};
+use std::path::{Path, PathBuf};
 
 /// Trains small transformers and watches in-context learning form.
 ///
@@ -93,21 +95,41 @@ pub struct ReplayArguments {
     /// Where the tables go, OUT/run=ID/ each.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// A file on top of each run's experiment: further [[intervention]], [[pass]] and [[hook]], [measures], and [sweep] for many sets of them.
-    #[arg(long = "with", value_name = "FILE")]
-    pub with: Option<PathBuf>,
-    /// Changes a key, as in `optogen run`.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub sets: Vec<String>,
-    /// One replay for each value, as in `optogen run`.
-    #[arg(long = "grid", value_name = "KEY=V1,V2,…")]
-    pub grids: Vec<String>,
+    /// What is on top of each run's experiment.
+    #[command(flatten)]
+    pub on_top: OnTopArguments,
     /// Only so many checkpoints, evenly spread, the first and the last among them.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub spread: Option<u32>,
     /// What all understand.
     #[command(flatten)]
     pub common: CommonArguments,
+}
+
+/// What changes the experiment of a run that is there.
+#[derive(Args)]
+pub struct OnTopArguments {
+    /// A file on top of the run's experiment: further [[intervention]], [[pass]] and [[hook]], [measures], and [sweep] for many sets of them.
+    #[arg(long = "with", value_name = "FILE")]
+    pub with: Option<PathBuf>,
+    /// Changes a key, as in `optogen run`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// One run for each value, as in `optogen run`.
+    #[arg(long = "grid", value_name = "KEY=V1,V2,…")]
+    pub grids: Vec<String>,
+}
+
+impl OnTopArguments {
+    /// The experiments that this makes of a run folder's.
+    pub fn experiments(&self, run: &Path) -> Result<Vec<Experiment>> {
+        load_with(&run.join("experiment.toml"), self.with.as_deref(), &self.sets, &self.grids)
+    }
+
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.with.is_none() && self.sets.is_empty() && self.grids.is_empty()
+    }
 }
 
 /// `optogen branch`.
@@ -118,15 +140,9 @@ pub struct BranchArguments {
     /// The checkpoint from which it goes on, by the number of sequences seen.
     #[arg(long, value_name = "SEQUENCES")]
     pub at: u64,
-    /// A file on top of the run's experiment, as in `optogen replay`.
-    #[arg(long = "with", value_name = "FILE")]
-    pub with: Option<PathBuf>,
-    /// Changes a key, as in `optogen run`.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub sets: Vec<String>,
-    /// One branch for each value, as in `optogen run`.
-    #[arg(long = "grid", value_name = "KEY=V1,V2,…")]
-    pub grids: Vec<String>,
+    /// What is on top of the run's experiment.
+    #[command(flatten)]
+    pub on_top: OnTopArguments,
     /// Where run folders go, OUT/run=ID/ each.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,

@@ -11,7 +11,7 @@ use optogen::bank::ClassBank;
 use optogen::checkpoint::{Checkpoint, list};
 use optogen::clamp::Donors;
 use optogen::components::{Evaluator, Model, Status};
-use optogen::experiment::{Experiment, check_bank, load_with};
+use optogen::experiment::{Experiment, check_bank};
 use optogen::log::{RunLog, RunRow, write_run_row};
 use optogen::look::writing;
 use optogen::run_folder::RunFolder;
@@ -71,9 +71,7 @@ struct Variant {
 
 /// All variants of a run in one pass over its checkpoints.
 fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Result<Vec<Outcome>> {
-    let file = run.join("experiment.toml");
-    let changed = arguments.with.is_some() || !arguments.sets.is_empty() || !arguments.grids.is_empty();
-    let experiments = load_with(&file, arguments.with.as_deref(), &arguments.sets, &arguments.grids)?;
+    let experiments = arguments.on_top.experiments(run)?;
     let checkpoints = spread(list(&run.join("checkpoints"))?, arguments.spread);
     let Some((_, first)) = checkpoints.first() else {
         return Err(Error::Invalid(format!("{}: there are no checkpoints to replay", run.display())));
@@ -106,7 +104,7 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Resul
         world.get_resource_or_init::<DonorShelf>().0.extend(donors);
         let sizes: Vec<_> = own.iter().map(|one| (one.name.clone(), one.count(), one.pairs())).collect();
         writing(&experiment, &architecture, &sizes, Some(checkpoints.len() as u64))?;
-        let run_id = if changed { experiment.run_id() } else { run_id_of(run, &experiment) };
+        let run_id = if arguments.on_top.is_empty() { run_id_of(run, &experiment) } else { experiment.run_id() };
         variants.push(Variant { run_id, experiment, evaluators: own });
     }
 

@@ -184,7 +184,7 @@ fn entries(hook: &HookSpec, architecture: &Architecture, tokens: usize) -> Vec<E
 /// Rows that a hook writes each time it looks at `sequences` sequences of so many pairs.
 pub fn rows_a_look(hook: &HookSpec, architecture: &Architecture, sequences: usize, pairs: usize) -> u64 {
     let tokens = if hook.site.axes() == Axes::Pairs { pairs } else { 2 * pairs - 1 };
-    let layers = if hook.site.in_blocks() { hook.layers.of(architecture.layers).len() } else { 1 };
+    let layers = hook.entries().places(architecture.layers).len();
     let entries = entries(hook, architecture, tokens);
     let sequences = if hook.site.axes() == Axes::Positions { 1 } else { hook.examples.map_or(sequences, |first| first.min(sequences)) };
     let rows = match &hook.reduce {

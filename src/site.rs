@@ -169,6 +169,11 @@ impl Site {
         }
     }
 
+    /// The part of the forward pass that it is in: 0 before the blocks, 1 in them, 2 after them.
+    pub fn part(self) -> u8 {
+        if self.in_blocks() { 1 } else { 2 * u8::from(self > Site::ResidualPost) }
+    }
+
     /// Whether each layer has one.
     pub fn in_blocks(self) -> bool {
         Site::ResidualPre <= self && self <= Site::ResidualPost

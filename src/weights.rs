@@ -3,7 +3,7 @@
 //! | measure | of one head, or of an earlier head and a later one |
 //! |---|---|
 //! | `q_composition`, `k_composition`, `v_composition` | ‖W_x W_O‖_F / (‖W_x‖_F ‖W_O‖_F), W_O of the earlier head and W_Q, W_K or W_V of the later one (Elhage et al. 2021, "composition"; Singh et al. 2024, figure 11) |
-//! | `qk_match` | score between exemplars of the same class, less that between exemplars of different ones, mean over the classes trained on: e Wᵀ_Q W_K e / √dh of their embeddings e, straight from the embedding and without positions |
+//! | `qk_match` | score between exemplars of the same class, less that between exemplars of different ones, mean over the classes trained on: e Wᵀ_Q W_K e / √dh of their embeddings e, straight from the embedding and without positions; absent where nothing is drawn from a class bank |
 //! | `ov_copying` | what a label's embedding adds to its own logit by W_V, W_O and the unembedding, less what it adds to the others', mean over labels |
 
 use crate::transformer::{Architecture, Transformer};

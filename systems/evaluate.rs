@@ -47,28 +47,21 @@ pub(crate) fn evaluate(
             let member = members.iter().position(|member| member == of.0).unwrap_or_default();
             let bank = bank.and_then(|bank| banks.get(bank.0).ok());
             let now = now(progress.sequences, std::iter::once(of.0), &lists, &moments);
-            evaluation.0 = Some(measure(evaluator, bank, transformer, member, plan, &now, &model.experiment.measures));
+            let measures = &model.experiment.measures;
+            evaluation.0 = Some(transformer.alone(member, |alone| measure(evaluator, bank, alone, plan, &now, measures)));
         }
     });
 }
 
-/// The metrics of all sequences of an evaluator and, where that is asked for, how each head attends and what it adds.
-pub fn measure(
+/// The metrics that a transformer has on all sequences of an evaluator and, where that is asked for, how each head attends and what it adds.
+fn measure(
     evaluator: &Evaluator,
     bank: Option<&ClassBank>,
     transformer: &Transformer,
-    member: usize,
     plan: &Plan,
     now: &Now,
     measures: &MeasureSpec,
 ) -> Result<Measured> {
-    let alone;
-    let transformer = if transformer.parameters().members() == 1 {
-        transformer
-    } else {
-        alone = transformer.of_member(member)?;
-        &alone
-    };
     let (layers, heads) = (transformer.architecture().layers, measures.heads);
     let mut measured = Measured { metrics: Metrics::default(), heads: heads.then(HeadMeasures::default) };
     for chunk in &evaluator.sequences {

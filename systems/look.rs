@@ -81,33 +81,22 @@ fn look_at_evaluators(
             }
             let bank = bank.and_then(|bank| banks.get(bank.0).ok());
             let now = now(progress.sequences, std::iter::once(of.0), &lists, &moments);
-            let look = || -> Result<Rows> {
-                let member = members.iter().position(|member| member == of.0).unwrap_or_default();
-                let alone;
-                let transformer = if transformer.parameters().members() == 1 {
-                    transformer
-                } else {
-                    alone = transformer.of_member(member)?;
-                    &alone
-                };
+            let member = members.iter().position(|member| member == of.0).unwrap_or_default();
+            looked.0.push(transformer.alone(member, |alone| {
                 let mut seen = Seen::default();
                 for chunk in &evaluator.sequences {
-                    let input = input_of(evaluator, chunk, bank, transformer.parameters().device())?;
-                    seen.add(look_at(hook, transformer, &input, plan, &now)?, 0)?;
+                    let input = input_of(evaluator, chunk, bank, alone.parameters().device())?;
+                    seen.add(look_at(hook, alone, &input, plan, &now)?, 0)?;
                 }
-                seen.rows(hook, transformer, progress.sequences, &evaluator.name)
-            };
-            looked.0.push(look());
+                seen.rows(hook, alone, progress.sequences, &evaluator.name)
+            }));
         }
     }
 }
 
 /// One forward pass; the values `[K, …]` at the hook's places, or their gradients.
 fn look_at(hook: &Hook, transformer: &Transformer, input: &Tokens, plan: &Plan, now: &Now) -> Result<Vec<(Place, Tensor)>> {
-    let site = hook.spec.site;
-    let layers = hook.spec.layers.of(transformer.architecture().layers);
-    let places: Vec<Place> =
-        if site.in_blocks() { layers.into_iter().map(|layer| (site, Some(layer))).collect() } else { vec![(site, None)] };
+    let places = hook.spec.entries().places(transformer.architecture().layers);
     if !hook.spec.gradient {
         let mut gate = Gate::looking_at(places);
         plan.forward(transformer, input, now, &mut gate)?;

@@ -25,7 +25,7 @@ impl Plugin for WeighPlugin {
 /// Classes whose exemplars are compared with each other, at most.
 const CLASSES: usize = 200;
 
-type Weighed<'a> = (Entity, &'a Model, &'a MemberOf, &'a mut Status, &'a mut RunLog, Option<&'a Evaluators>);
+type Weighed<'a> = (Entity, &'a Model, &'a MemberOf, &'a mut Status, &'a mut RunLog, Option<&'a FedBy>, Option<&'a Evaluators>);
 
 fn weigh(
     mut models: Query<Weighed>,
@@ -33,12 +33,14 @@ fn weigh(
     drawn: Query<&StreamOf>,
     banks: Query<&ClassBank>,
 ) {
-    for (entity, model, cohort, mut status, mut log, evaluators) in &mut models {
+    for (entity, model, cohort, mut status, mut log, fed, evaluators) in &mut models {
         let Ok((members, progress, transformer)) = cohorts.get(cohort.0) else { continue };
         if !model.experiment.measures.weights || *status != Status::Running || !model.evaluations.due(progress.sequences) {
             continue;
         }
-        let bank = evaluators.into_iter().flat_map(|list| list.iter()).find_map(|evaluator| banks.get(drawn.get(evaluator).ok()?.0).ok());
+        // A model that is trained has a stream; one that is replayed may have evaluators that draw.
+        let mut drawing = fed.map(FedBy::stream).into_iter().chain(evaluators.into_iter().flat_map(|list| list.iter()));
+        let bank = drawing.find_map(|one| banks.get(drawn.get(one).ok()?.0).ok());
         let weigh = || -> Result<Vec<Weight>> {
             // One exemplar of each class that is trained on.
             let rows = |bank: &ClassBank| {

@@ -346,6 +346,10 @@ fn mistakes_in_interventions_are_named() {
             "mine.toml:4:1: intervention.0.action: there is no [[pass]] called \"claen\"; did you mean \"clean\"?",
         ),
         (
+            "site = \"embedding\"\naction = { copy = { site = \"ln_final\" } }",
+            "mine.toml:4:1: intervention.0.action: within one pass only earlier sites can be copied, and \"ln_final\" is not earlier than \"embedding\"",
+        ),
+        (
             "site = \"q\"\naction = { copy = { pass = \"clean\", site = \"pattern\" } }",
             "mine.toml:4:1: intervention.0.action: \"pattern\" has another shape than \"q\"",
         ),
@@ -379,6 +383,8 @@ fn mistakes_in_interventions_are_named() {
     );
     let nobody = intervention("site = \"v\"\naction = \"zero\"\nduring = []");
     assert_eq!(nobody, "mine.toml:5:10: intervention.0.during: is an empty list; leave it out, or name somebody");
+    let from_block = "[[intervention]]\nsite = \"ln_final\"\naction = { copy = { site = \"resid_post\", layer = 0 } }\n";
+    PROGRAM.succeed(&["sites", &file(home.path(), "after", from_block)]);
     let hook = |keys: &str| said(&format!("[[hook]]\n{keys}"));
     assert_eq!(
         hook("table = \"train\"\nsite = \"v\""),

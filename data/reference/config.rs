@@ -3,220 +3,13 @@
 //! What changes the numbers is carried over or refused by name. What does not (folders, names of runs, printing, batches of evaluation) is dropped.
 
 use super::interventions::{self, Graft};
+use super::options::{Config, KNOWN, REFUSED};
 use crate::evaluation_file::evaluation_names;
 use optogen::experiment::*;
 use optogen::{Error, Result};
-use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::fs;
 use std::path::{Path, PathBuf};
-
-/// Options that are carried over, and those that change no number.
-const KNOWN: [&str; 71] = [
-    "config_from_file",
-    "suppress_output",
-    "base_folder",
-    "use_wandb",
-    "raw_name",
-    "run",
-    "disable_jit",
-    "depth",
-    "not_causal",
-    "init_rescale",
-    "pos_embedding_type",
-    "sin_time",
-    "d_model",
-    "num_heads",
-    "mlp_ratio",
-    "model_output_classes",
-    "no_norm",
-    "init_seed",
-    "train_seed",
-    "train_iters",
-    "train_bs",
-    "train_microbs",
-    "lr",
-    "optimizer",
-    "weight_decay",
-    "load_from_ckpt",
-    "load_from_ckpt_cfg",
-    "no_load_seeds",
-    "no_load_opt_state",
-    "ckpt_every",
-    "ckpt_sched",
-    "ckpt_sched_file",
-    "train_context_len",
-    "warmup_steps",
-    "decay_steps",
-    "mixing_coeffs",
-    "pt_burstiness",
-    "pt_distract",
-    "pt_no_support",
-    "pt_unique_rest",
-    "eval_seed",
-    "eval_iters",
-    "eval_bs",
-    "eval_every",
-    "eval_sched",
-    "eval_sched_file",
-    "save_eval_data",
-    "load_eval_data",
-    "pe_names",
-    "pe_classes",
-    "pe_exemplars",
-    "pe_burstiness",
-    "pe_noise_scale",
-    "pe_distract",
-    "pe_no_support",
-    "pe_unique_rest",
-    "pe_fs_relabel_scheme",
-    "pe_context_len",
-    "pe_assign_query_label_random",
-    "data_type",
-    "data_file",
-    "data_path_in_file",
-    "class_split",
-    "exemplar_split",
-    "fs_relabel",
-    "fs_relabel_split",
-    "fs_relabel_split_seed",
-    "noise_scale_train",
-    "zipf_alpha",
-    "match_query_and_distractors",
-    "assign_query_label_random",
-];
-
-/// Options that are refused where they are set: files that cannot be read here, and what another run left.
-const REFUSED: [&str; 4] = ["load_from_ckpt", "load_from_ckpt_cfg", "ckpt_sched_file", "eval_sched_file"];
-
-/// What is carried over. Defaults are the published parser's.
-#[derive(Deserialize)]
-#[serde(default)]
-struct Config {
-    run: String,
-    depth: usize,
-    not_causal: bool,
-    init_rescale: f64,
-    pos_embedding_type: String,
-    sin_time: f64,
-    d_model: usize,
-    num_heads: usize,
-    mlp_ratio: Option<f64>,
-    model_output_classes: Option<usize>,
-    no_norm: bool,
-    init_seed: u64,
-    train_seed: u64,
-    train_iters: u64,
-    train_bs: usize,
-    train_microbs: Option<usize>,
-    lr: f64,
-    optimizer: String,
-    weight_decay: f64,
-    ckpt_every: Option<u64>,
-    ckpt_sched: Option<Vec<u64>>,
-    train_context_len: usize,
-    warmup_steps: u64,
-    decay_steps: u64,
-    mixing_coeffs: Vec<f64>,
-    pt_burstiness: Vec<usize>,
-    pt_distract: Option<Vec<u8>>,
-    pt_no_support: Option<Vec<u8>>,
-    pt_unique_rest: Option<Vec<u8>>,
-    eval_seed: u64,
-    eval_iters: usize,
-    eval_every: Option<u64>,
-    eval_sched: Option<Vec<u64>>,
-    save_eval_data: Option<String>,
-    load_eval_data: Option<Vec<PathBuf>>,
-    pe_names: Vec<String>,
-    pe_classes: Vec<SplitName>,
-    pe_exemplars: Vec<SplitName>,
-    pe_burstiness: Vec<usize>,
-    pe_noise_scale: Option<Vec<f64>>,
-    pe_distract: Option<Vec<u8>>,
-    pe_no_support: Option<Vec<u8>>,
-    pe_unique_rest: Option<Vec<u8>>,
-    pe_fs_relabel_scheme: Option<Vec<String>>,
-    pe_context_len: Option<Vec<usize>>,
-    pe_assign_query_label_random: Option<Vec<u8>>,
-    data_type: String,
-    data_file: PathBuf,
-    data_path_in_file: String,
-    class_split: [usize; 3],
-    exemplar_split: [usize; 3],
-    fs_relabel: usize,
-    fs_relabel_split: Option<[f64; 3]>,
-    fs_relabel_split_seed: u64,
-    noise_scale_train: f64,
-    zipf_alpha: f64,
-    match_query_and_distractors: bool,
-    assign_query_label_random: bool,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            run: "run".into(),
-            depth: 2,
-            not_causal: false,
-            init_rescale: 1.0,
-            pos_embedding_type: "rope".into(),
-            sin_time: 10_000.0,
-            d_model: 64,
-            num_heads: 8,
-            mlp_ratio: None,
-            model_output_classes: None,
-            no_norm: false,
-            init_seed: 5,
-            train_seed: 0,
-            train_iters: 100_000,
-            train_bs: 32,
-            train_microbs: None,
-            lr: 1e-5,
-            optimizer: "adam".into(),
-            weight_decay: 0.0,
-            ckpt_every: None,
-            ckpt_sched: None,
-            train_context_len: 8,
-            warmup_steps: 4000,
-            decay_steps: 1_000_000,
-            mixing_coeffs: Vec::new(),
-            pt_burstiness: Vec::new(),
-            pt_distract: None,
-            pt_no_support: None,
-            pt_unique_rest: None,
-            eval_seed: 1,
-            eval_iters: 1000,
-            eval_every: None,
-            eval_sched: None,
-            save_eval_data: None,
-            load_eval_data: None,
-            pe_names: Vec::new(),
-            pe_classes: Vec::new(),
-            pe_exemplars: Vec::new(),
-            pe_burstiness: Vec::new(),
-            pe_noise_scale: None,
-            pe_distract: None,
-            pe_no_support: None,
-            pe_unique_rest: None,
-            pe_fs_relabel_scheme: None,
-            pe_context_len: None,
-            pe_assign_query_label_random: None,
-            data_type: "file".into(),
-            data_file: "omniglot_features.h5".into(),
-            data_path_in_file: "resnet18/224/feat".into(),
-            class_split: [1600, 23, 0],
-            exemplar_split: [5, 0, 0],
-            fs_relabel: 0,
-            fs_relabel_split: None,
-            fs_relabel_split_seed: 20,
-            noise_scale_train: 0.0,
-            zipf_alpha: 0.0,
-            match_query_and_distractors: false,
-            assign_query_label_random: false,
-        }
-    }
-}
 
 /// Reads a `config.json`, and which other models it grafts. Files that it names are looked for beside it, then where it says.
 ///
@@ -245,16 +38,19 @@ pub fn read_config(path: &Path) -> Result<(Experiment, Vec<Graft>)> {
     let opto = interventions::interventions(&options, config.depth).map_err(|error| wrong(error.to_string()))?;
     let mut experiment = config.experiment(path).map_err(|error| wrong(error.to_string()))?;
     (experiment.passes, experiment.interventions) = (opto.passes, opto.interventions);
-    let grafts = opto.grafts.into_iter().map(|graft| Graft {
+    let carried = opto.grafts.into_iter().map(|graft| Graft {
         checkpoint: found(&graft.checkpoint, path),
         config: found(&graft.config, path),
         ..graft
     });
+    let grafts: Vec<Graft> = carried.collect();
     // What is continued in another model needs that model's checkpoint, which is imported later.
     let mut checked = experiment.clone();
-    checked.passes.iter_mut().for_each(|pass| pass.donor = Some(pass.name.clone().into()).filter(|_| pass.name.starts_with("graft")));
+    for graft in &grafts {
+        checked.passes.iter_mut().filter(|pass| pass.name == graft.pass).for_each(|pass| pass.donor = Some(graft.checkpoint.clone()));
+    }
     check(&checked).map_err(|error| wrong(error.to_string()))?;
-    Ok((experiment, grafts.collect()))
+    Ok((experiment, grafts))
 }
 
 /// An entry of an option that is given for each sampler or evaluator, or not at all.

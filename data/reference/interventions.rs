@@ -61,26 +61,35 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 }
 
 #[derive(Deserialize)]
-#[serde(default)]
 struct Options {
     opto_specific_fn: Option<String>,
     opto_induction_heads: Option<Vec<String>>,
+    #[serde(default = "one")]
     opto_induction_head_strength: f64,
     opto_match_heads: Option<Vec<String>>,
+    #[serde(default)]
     opto_match_head_temperature: f64,
     opto_prev_token_heads: Option<Vec<String>>,
+    #[serde(default = "one")]
     opto_prev_token_head_strength: f64,
+    #[serde(default)]
     opto_prev_token_only_label: bool,
     opto_disallow_prev_token_heads: Option<Vec<String>>,
+    #[serde(default)]
     opto_disallow_prev_token_only_label: bool,
     opto_ablate_heads: Option<Vec<String>>,
+    #[serde(default)]
     opto_ablate_embedding: bool,
     opto_perfect_copy_from_head_pattern: Option<String>,
     opto_set_head_temperature: Option<Vec<String>>,
     opto_final_layer_silence_non_label_attn: Option<Vec<usize>>,
+    #[serde(default)]
     opto_preserve_patterns: bool,
+    #[serde(default)]
     opto_preserve_values: bool,
+    #[serde(default)]
     opto_preserve_queries: bool,
+    #[serde(default)]
     opto_preserve_keys: bool,
     opto_graft_in_model_ckpt: Option<PathBuf>,
     opto_graft_in_model_cfg: Option<PathBuf>,
@@ -90,36 +99,8 @@ struct Options {
     opto_graft_out_model_from_layer: Option<usize>,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            opto_specific_fn: None,
-            opto_induction_heads: None,
-            opto_induction_head_strength: 1.0,
-            opto_match_heads: None,
-            opto_match_head_temperature: 0.0,
-            opto_prev_token_heads: None,
-            opto_prev_token_head_strength: 1.0,
-            opto_prev_token_only_label: false,
-            opto_disallow_prev_token_heads: None,
-            opto_disallow_prev_token_only_label: false,
-            opto_ablate_heads: None,
-            opto_ablate_embedding: false,
-            opto_perfect_copy_from_head_pattern: None,
-            opto_set_head_temperature: None,
-            opto_final_layer_silence_non_label_attn: None,
-            opto_preserve_patterns: false,
-            opto_preserve_values: false,
-            opto_preserve_queries: false,
-            opto_preserve_keys: false,
-            opto_graft_in_model_ckpt: None,
-            opto_graft_in_model_cfg: None,
-            opto_graft_in_model_till_layer: None,
-            opto_graft_out_model_ckpt: None,
-            opto_graft_out_model_cfg: None,
-            opto_graft_out_model_from_layer: None,
-        }
-    }
+fn one() -> f64 {
+    1.0
 }
 
 /// Another model that is grafted in or out: its checkpoint and its config, as the options name them.
@@ -149,8 +130,8 @@ pub struct Opto {
 /// # Errors
 /// An option is not as the published code has it, or cannot be combined with another; the message names it.
 pub fn interventions(config: &Map<String, Value>, layers: usize) -> Result<Opto> {
-    let own: Map<String, Value> =
-        config.iter().filter(|(name, _)| name.starts_with("opto_")).map(|(n, v)| (n.clone(), v.clone())).collect();
+    let given = config.iter().filter(|(name, value)| name.starts_with("opto_") && !value.is_null());
+    let own: Map<String, Value> = given.map(|(name, value)| (name.clone(), value.clone())).collect();
     let active = |name: &str| {
         let idle = OPTIONS.iter().find(|(option, _)| *option == name);
         own.get(name).is_some_and(|value| idle.is_some_and(|(_, idle)| !idle.is(value)))

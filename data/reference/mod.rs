@@ -4,6 +4,7 @@ mod config;
 mod eqx;
 mod interventions;
 mod npy;
+mod options;
 
 pub use config::read_config;
 pub use eqx::{PublishedCheckpoint, read_eqx};

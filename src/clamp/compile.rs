@@ -1,10 +1,9 @@
 //! From the interventions of models to a plan: which passes there are, in which order, and what is clamped in each for which member.
 
 use super::donor::{Donors, Running};
-use super::mask::Entries;
 use super::pattern;
 use super::plan::{Clamped, Pass, Phase, Plan, Planned, When};
-use crate::experiment::{Action, CLEAN, GradientName, InterventionSpec, PassSpec};
+use crate::experiment::{Action, CLEAN, Entries, GradientName, InterventionSpec, PassSpec};
 use crate::site::{Axes, Place};
 use crate::transformer::Architecture;
 use crate::{Error, Result};
@@ -61,11 +60,8 @@ impl Builder<'_> {
             own.retain(|(_, one)| defined && !clean && one.pass.as_deref() == spec.map(|spec| spec.name.as_str()) && self.phase.has(one));
             own.sort_by_key(|(index, one)| (one.order.unwrap_or(0), *index));
             for (rank, (index, one)) in own.into_iter().enumerate() {
-                let layers =
-                    if one.site.in_blocks() { one.layers.of(self.architecture.layers).into_iter().map(Some).collect() } else { vec![None] };
                 let source = one.action.source().map(|name| self.named(interventions, name)).transpose()?;
-                for layer in layers {
-                    let place = (one.site, layer);
+                for place in one.entries().places(self.architecture.layers) {
                     if let Action::ContinueIn(name) = &one.action {
                         handed_over.push((member, index, one, place, name.clone()));
                         continue;
@@ -109,12 +105,10 @@ impl Builder<'_> {
         source: Option<usize>,
     ) -> Result<()> {
         let detach = one.gradient == GradientName::Detach;
+        let entries = one.entries();
         // Roles that depend on labels are found in every forward pass, for all members alike.
-        let by_label = one.at.depend_on_labels() || one.to.depend_on_labels();
-        let alike = |other: &Entries| match by_label || other.at.depend_on_labels() || other.to.depend_on_labels() {
-            true => other.at == one.at && other.to == one.to,
-            false => true,
-        };
+        let by_label = |other: &Entries| entries.depend_on_labels() || other.depend_on_labels();
+        let alike = |other: &Entries| !by_label(other) || (&other.at, &other.to) == (&entries.at, &entries.to);
         let same = |clamp: &&mut Planned| {
             let who = (clamp.rank, clamp.place, clamp.detach, clamp.source);
             who == (rank, place, detach, source) && clamp.action == one.action && clamp.entries.iter().flatten().all(alike)
@@ -143,13 +137,7 @@ impl Builder<'_> {
         if let Some(running) = source.and_then(|source| self.plan.passes[source].running.as_ref()) {
             self.fits(running, clamp.reads().unwrap_or(place), &one.title())?;
         }
-        clamp.entries[member] = Some(Entries {
-            site: one.site,
-            heads: one.heads.clone(),
-            at: one.at.clone(),
-            to: one.to.clone(),
-            dimensions: one.dimensions.clone(),
-        });
+        clamp.entries[member] = Some(entries);
         clamp.when[member] = Some(When { index, from: one.from.clone(), until: one.until.clone(), ramp: one.ramp, strength: one.strength });
         Ok(())
     }

@@ -1,19 +1,9 @@
 //! Which entries of a site's value are chosen.
 
-use crate::experiment::{Role, Selection, TokenSelection};
-use crate::site::{Axes, Site};
+use crate::experiment::{Entries, Role, TokenSelection};
+use crate::site::Axes;
 use crate::transformer::Architecture;
 use candle_core::{D, Device, Result, Tensor};
-
-/// What chooses entries of one site.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Entries {
-    pub(super) site: Site,
-    pub(super) heads: Selection,
-    pub(super) at: TokenSelection,
-    pub(super) to: TokenSelection,
-    pub(super) dimensions: Selection,
-}
 
 impl Entries {
     /// Whether it chooses everything.

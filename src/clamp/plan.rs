@@ -1,9 +1,9 @@
 //! A plan at work: forward passes, one after another, each with its clamps.
 
 use super::donor::Running;
-use super::mask::{Entries, shifted};
+use super::mask::shifted;
 use super::{Clamp, New, inputs, pattern};
-use crate::experiment::{Action, InputName, InterventionSpec, Moment, PassSpec};
+use crate::experiment::{Action, Entries, InputName, InterventionSpec, Moment, PassSpec};
 use crate::gate::Gate;
 use crate::site::{Axes, Place, Site};
 use crate::transformer::{Architecture, Tokens, Transformer};

@@ -1,7 +1,7 @@
 //! `[[hook]]` and `[measures]`: what is looked at, when, and what of it is kept.
 
 use super::intervention::one_or_many;
-use super::{Selection, TokenSelection};
+use super::{Entries, Selection, TokenSelection};
 use crate::site::Site;
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +70,20 @@ pub struct HookSpec {
     /// The gradient of the mean loss with respect to the entries, in place of their values.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gradient: bool,
+}
+
+impl HookSpec {
+    /// The entries, as they are chosen. (Keys that are not known are refused, which rules out one flattened table for hooks and interventions.)
+    pub fn entries(&self) -> Entries {
+        Entries {
+            site: self.site,
+            layers: self.layers.clone(),
+            heads: self.heads.clone(),
+            at: self.at.clone(),
+            to: self.to.clone(),
+            dimensions: self.dimensions.clone(),
+        }
+    }
 }
 
 /// When a hook looks.

@@ -1,6 +1,6 @@
 //! `[[pass]]` and `[[intervention]]`: what is clamped, where, when, and to what.
 
-use super::selection::{Selection, TokenSelection};
+use super::selection::{Entries, Selection, TokenSelection};
 use crate::site::Site;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -241,6 +241,18 @@ impl CrossingSpec {
 }
 
 impl InterventionSpec {
+    /// The entries, as they are chosen.
+    pub fn entries(&self) -> Entries {
+        Entries {
+            site: self.site,
+            layers: self.layers.clone(),
+            heads: self.heads.clone(),
+            at: self.at.clone(),
+            to: self.to.clone(),
+            dimensions: self.dimensions.clone(),
+        }
+    }
+
     /// Its name, or its site and action where it has none.
     pub fn title(&self) -> String {
         self.name.clone().unwrap_or_else(|| format!("{} at {}", self.action.name(), self.site.name()))

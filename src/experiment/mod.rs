@@ -22,6 +22,6 @@ pub use identity::FlatValue;
 pub use intervention::*;
 pub use read::{load, load_with, parse};
 pub use schedule::Schedule;
-pub use selection::{Role, Selection, TokenSelection};
+pub use selection::{Entries, Role, Selection, TokenSelection};
 pub use spec::*;
 pub use wording::nearest;

@@ -1,5 +1,6 @@
 //! How layers, heads, dimensions and tokens are chosen: `"all"`, `[0, 2]`, `{ except = [3] }`, or tokens by their role.
 
+use crate::site::{Place, Site};
 use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -120,6 +121,38 @@ impl TokenSelection {
                 Role::Previous => t + 1 == attending,
             },
         }
+    }
+}
+
+/// Everything that entries of a site are chosen by: what an intervention replaces, and what a hook looks at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entries {
+    /// Where.
+    pub site: Site,
+    /// In which layers.
+    pub layers: Selection,
+    /// For which heads.
+    pub heads: Selection,
+    /// At which tokens.
+    pub at: TokenSelection,
+    /// To which tokens, at `scores` and `pattern`.
+    pub to: TokenSelection,
+    /// Which numbers of the last dimension.
+    pub dimensions: Selection,
+}
+
+impl Entries {
+    /// The places at which they are, in a model of so many layers.
+    pub fn places(&self, layers: usize) -> Vec<Place> {
+        match self.site.in_blocks() {
+            true => self.layers.of(layers).into_iter().map(|layer| (self.site, Some(layer))).collect(),
+            false => vec![(self.site, None)],
+        }
+    }
+
+    /// Whether which tokens these are depends on the labels of a sequence.
+    pub fn depend_on_labels(&self) -> bool {
+        self.at.depend_on_labels() || self.to.depend_on_labels()
     }
 }
 

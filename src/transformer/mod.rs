@@ -113,10 +113,13 @@ impl Transformer {
         &self.parameters
     }
 
-    /// A copy of one member, as a cohort of one.
-    pub fn of_member(&self, member: usize) -> crate::Result<Self> {
+    /// Does something with one member by itself: a cohort of one, copied where it has neighbours.
+    pub fn alone<R>(&self, member: usize, work: impl FnOnce(&Self) -> crate::Result<R>) -> crate::Result<R> {
+        if self.parameters.members() == 1 {
+            return work(self);
+        }
         let parameters = Parameters::stack(&[self.parameters.of_member(member)?], self.parameters.device())?;
-        Self::new(self.architecture.clone(), parameters)
+        work(&Self::new(self.architecture.clone(), parameters)?)
     }
 
     /// Logits at the query, `[K, B, C]`. Every value on the way goes through the gate.

@@ -3,22 +3,11 @@
 
 use super::{Checked, Fault, at_least_one, name, not_negative, require, utf8};
 use crate::experiment::{
-    Action, CLEAN, Cadence, Experiment, InterventionSpec, MixtureSpec, Moment, Role, Selection, TokenSelection, nearest,
+    Action, CLEAN, Cadence, Entries, Experiment, InterventionSpec, MixtureSpec, Moment, Role, Selection, TokenSelection, nearest,
 };
 use crate::metrics::Metrics;
 use crate::site::{Axes, Site};
 use crate::transformer::Architecture;
-
-/// Everything that a set of entries is chosen by.
-pub(super) struct Chosen<'a> {
-    pub key: String,
-    pub site: Site,
-    pub layers: &'a Selection,
-    pub heads: &'a Selection,
-    pub at: &'a TokenSelection,
-    pub to: &'a TokenSelection,
-    pub dimensions: &'a Selection,
-}
 
 pub(super) fn interventions(experiment: &Experiment) -> Checked {
     passes(experiment)?;
@@ -27,16 +16,7 @@ pub(super) fn interventions(experiment: &Experiment) -> Checked {
         if let Some(title) = &intervention.name {
             name(title, format!("{key}.name"))?;
         }
-        let chosen = Chosen {
-            key: key.clone(),
-            site: intervention.site,
-            layers: &intervention.layers,
-            heads: &intervention.heads,
-            at: &intervention.at,
-            to: &intervention.to,
-            dimensions: &intervention.dimensions,
-        };
-        entries(experiment, &chosen)?;
+        entries(experiment, &intervention.entries(), &key)?;
         action(experiment, intervention, &key)?;
         within_one(intervention.strength, format!("{key}.strength"))?;
         during(experiment, &intervention.during, &["training", "evaluation", "replay"], &format!("{key}.during"))?;
@@ -75,8 +55,8 @@ fn known_pass(experiment: &Experiment, pass: &str, key: impl Into<String>) -> Ch
 }
 
 /// Sites, layers, heads, tokens and dimensions that exist, and at least one of each.
-pub(super) fn entries(experiment: &Experiment, chosen: &Chosen) -> Checked {
-    let Chosen { key, site, layers, heads, at, to, dimensions } = chosen;
+fn entries(experiment: &Experiment, chosen: &Entries, key: &str) -> Checked {
+    let Entries { site, layers, heads, at, to, dimensions } = chosen;
     let architecture = Architecture::new(experiment, 0, false);
     let has_site = site.is_in(&architecture);
     require(has_site, format!("{key}.site"), || format!("this model has no \"{}\": {}", site.name(), site.needs()))?;
@@ -231,9 +211,9 @@ fn action(experiment: &Experiment, intervention: &InterventionSpec, key: &str) -
                 format!("tokens cannot be shifted at \"{}\"", site.name())
             })?;
             if copy.pass.is_none() {
-                let earliest = intervention.layers.of(architecture.layers).first().copied().filter(|_| site.in_blocks());
-                let from = copy.layer.or(earliest).filter(|_| source.in_blocks());
-                let before = (from, source) < (earliest, *site) && (source.in_blocks() || source < *site);
+                let first = intervention.layers.of(architecture.layers).first().copied().filter(|_| site.in_blocks());
+                let from = copy.layer.or(first).filter(|_| source.in_blocks());
+                let before = (source.part(), from, source) < (site.part(), first, *site);
                 require(before, key.clone(), || {
                     format!(
                         "within one pass only earlier sites can be copied, and \"{}\" is not earlier than \"{}\"",
@@ -400,18 +380,11 @@ pub(super) fn hooks(experiment: &Experiment) -> Checked {
         require(experiment.hooks[..index].iter().all(|other| other.table != hook.table), format!("{key}.table"), || {
             format!("another hook writes \"{}\" too", hook.table)
         })?;
-        let chosen = Chosen {
-            key: key.clone(),
-            site: hook.site,
-            layers: &hook.layers,
-            heads: &hook.heads,
-            at: &hook.at,
-            to: &hook.to,
-            dimensions: &hook.dimensions,
-        };
-        entries(experiment, &chosen)?;
-        let by_label = hook.at.depend_on_labels() || hook.to.depend_on_labels();
-        require(!by_label, &key, || "which tokens are right or other labels differs between sequences; choose \"labels\"".into())?;
+        let chosen = hook.entries();
+        entries(experiment, &chosen, &key)?;
+        require(!chosen.depend_on_labels(), &key, || {
+            "which tokens are right or other labels differs between sequences; choose \"labels\"".into()
+        })?;
         during(experiment, &hook.during, &["training", "evaluation"], &format!("{key}.during"))?;
         if let Cadence::Sequences(every) = hook.every {
             at_least_one(every, format!("{key}.every"))?;
