@@ -45,11 +45,13 @@ TORCH = [(case, "PyTorch, one model", "torch", 1, "plain", steps) for case, step
 def products(case):
     """Floating-point operations of the matrix products of one step, forward and backward, of one model."""
     if case == "depth12":
-        layers, hidden, pairs, outputs, distinct = 12, 256, 9, 1600, 32 * 9
+        layers, hidden, pairs, outputs, classes, drawn = 12, 256, 9, 1600, 1600, 4
     else:
-        layers, hidden, pairs = 2, 0, 3
-        outputs, distinct = (5, 64) if case == "ih_base" else (12800, 32 * 3)
+        layers, hidden, pairs, drawn = 2, 0, 3, 2
+        outputs, classes = (5, 50) if case == "ih_base" else (12800, 12800)
     width, batch, features = 64, 32, 512
+    # Classes that a batch is expected to show, each embedded once: `drawn` a sequence, the query's among them, all with one exemplar.
+    distinct = classes * (1 - (1 - 1 / classes) ** (batch * drawn))
     rows = batch * (2 * pairs - 1)
     block = rows * (3 * width * width + width * width + 2 * width * hidden)
     # The embedding's input needs no gradient; only the query is unembedded.
