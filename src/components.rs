@@ -221,9 +221,20 @@ pub struct Progress {
     pub micro_batch: usize,
 }
 
-/// What `forward` leaves for `backward`: the mean losses `[K]` of each micro-batch.
-#[derive(Component, Default)]
-pub struct Losses(pub Vec<Tensor>);
+/// What `forward` leaves for `backward`: mean losses `[K]`.
+#[derive(Component)]
+pub enum Losses {
+    /// Of each micro-batch, with candle's graph behind them.
+    Graph(Vec<Tensor>),
+    /// Of the whole batch, by the fused step.
+    Fused(Vec<f32>),
+}
+
+impl Default for Losses {
+    fn default() -> Self {
+        Self::Graph(Vec::new())
+    }
+}
 
 /// The numbers of the last step, each `[K]`.
 #[derive(Component, Clone, Debug, Default, PartialEq)]
