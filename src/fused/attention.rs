@@ -1,6 +1,7 @@
 //! The core of attention for eight heads at once, one a lane, so that all its sums are sums of vectors.
 
-use super::sizes::{LANES, Lanes, Rows, Sizes};
+use super::lanes::{self, LANES, Lanes, accumulate, add, dot, minus, plus, softmax, times};
+use super::sizes::{Rows, Sizes};
 use crate::ops::Real;
 
 /// Where queries, keys and values are found, and who attends.
@@ -30,45 +31,6 @@ pub(super) struct Room<T> {
     slopes: Vec<Lanes<T>>,
 }
 
-#[inline(always)]
-fn add_product<T: Real>(sum: &mut Lanes<T>, a: &Lanes<T>, b: &Lanes<T>) {
-    for lane in 0..LANES {
-        sum[lane] += a[lane] * b[lane];
-    }
-}
-
-#[inline(always)]
-fn dot<'a, T: Real>(a: &[Lanes<T>], b: impl IntoIterator<Item = &'a Lanes<T>>) -> Lanes<T> {
-    let mut sum = [T::zero(); LANES];
-    for (a, b) in a.iter().zip(b) {
-        add_product(&mut sum, a, b);
-    }
-    sum
-}
-
-/// softmax of scores, lane by lane.
-#[inline(always)]
-fn softmax<T: Real>(scores: &mut [Lanes<T>]) {
-    let mut largest = [T::neg_infinity(); LANES];
-    for score in scores.iter() {
-        for lane in 0..LANES {
-            largest[lane] = if score[lane] > largest[lane] { score[lane] } else { largest[lane] };
-        }
-    }
-    let mut total = [T::zero(); LANES];
-    for score in scores.iter_mut() {
-        for lane in 0..LANES {
-            score[lane] = (score[lane] - largest[lane]).exponential();
-            total[lane] += score[lane];
-        }
-    }
-    for score in scores.iter_mut() {
-        for lane in 0..LANES {
-            score[lane] /= total[lane];
-        }
-    }
-}
-
 fn fill<T: Real>(room: &mut Vec<Lanes<T>>, count: usize) {
     room.clear();
     room.resize(count, [T::zero(); LANES]);
@@ -93,16 +55,7 @@ impl<T: Real> Attending<'_, T> {
     fn turn(&self, t: usize, vectors: &mut [Lanes<T>], direction: T) {
         let pairs = self.sizes.head_width / 2;
         let Some(turns) = self.turns.get(t * pairs..(t + 1) * pairs) else { return };
-        for head in vectors.chunks_exact_mut(self.sizes.head_width) {
-            for (pair, &(cosine, sine)) in head.chunks_exact_mut(2).zip(turns) {
-                let sine = direction * sine;
-                for lane in 0..LANES {
-                    let (a, b) = (pair[0][lane], pair[1][lane]);
-                    pair[0][lane] = a * cosine - b * sine;
-                    pair[1][lane] = a * sine + b * cosine;
-                }
-            }
-        }
+        vectors.chunks_exact_mut(self.sizes.head_width).for_each(|head| lanes::turn(head, turns, direction));
     }
 
     /// The keys of a sequence, turned.
@@ -145,11 +98,8 @@ impl<T: Real> Attending<'_, T> {
                 softmax(pattern);
                 let z = &mut z[own.clone()];
                 z.fill([T::zero(); LANES]);
-                for (s, weight) in pattern.iter().enumerate() {
-                    let weight = std::array::from_fn(|lane| weight[lane] * self.heard[group][lane]);
-                    for (z, value) in z.iter_mut().zip(&self.value(sequence, s, kv)[own.clone()]) {
-                        add_product(z, &weight, value);
-                    }
+                for (s, &weight) in pattern.iter().enumerate() {
+                    accumulate(z, times(weight, self.heard[group]), &self.value(sequence, s, kv)[own.clone()]);
                 }
             }
         }
@@ -208,39 +158,25 @@ impl<T: Real> Attending<'_, T> {
     ) {
         let Sizes { tokens, head_width, .. } = self.sizes;
         let (vectors, scale) = (self.sizes.vectors(), self.scale());
+        let Room { query, keys, grad_query, grad_keys, grad_values, slopes } = room;
         for (group, pattern) in pattern.chunks_exact(tokens).enumerate() {
             let own = group * head_width..(group + 1) * head_width;
-            let (heard, grad_z, pattern) = (&self.heard[group], &grad_z[own.clone()], &pattern[..self.sizes.seen(t)]);
+            let (heard, grad_z, pattern) = (self.heard[group], &grad_z[own.clone()], &pattern[..self.sizes.seen(t)]);
             let mut mean = [T::zero(); LANES];
-            for (s, weight) in pattern.iter().enumerate() {
-                let slope = dot(grad_z, &self.value(sequence, s, kv)[own.clone()]);
-                let slope = std::array::from_fn(|lane| slope[lane] * heard[lane]);
-                add_product(&mut mean, weight, &slope);
-                room.slopes[s] = slope;
-                let weight = std::array::from_fn(|lane| weight[lane] * heard[lane]);
-                let at = s * vectors;
-                for (grad, z) in room.grad_values[at + own.start..at + own.end].iter_mut().zip(grad_z) {
-                    add_product(grad, &weight, z);
-                }
+            for (s, ((&weight, slope), grad)) in
+                pattern.iter().zip(slopes.iter_mut()).zip(grad_values.chunks_exact_mut(vectors)).enumerate()
+            {
+                *slope = times(dot(grad_z, &self.value(sequence, s, kv)[own.clone()]), heard);
+                mean = plus(mean, times(weight, *slope));
+                accumulate(&mut grad[own.clone()], times(weight, heard), grad_z);
             }
-            for (s, weight) in pattern.iter().enumerate() {
-                let score: Lanes<T> = std::array::from_fn(|lane| weight[lane] * (room.slopes[s][lane] - mean[lane]) * scale);
-                let at = s * vectors;
-                let keys = room.keys[at + own.start..at + own.end].iter().zip(&mut room.grad_keys[at + own.start..at + own.end]);
-                let queries = room.query[own.clone()].iter().zip(&mut room.grad_query[own.clone()]);
-                for ((key, grad_key), (query, grad_query)) in keys.zip(queries) {
-                    add_product(grad_query, &score, key);
-                    add_product(grad_key, &score, query);
-                }
+            let (query, grad_query) = (&query[own.clone()], &mut grad_query[own.clone()]);
+            let of_keys = keys.chunks_exact(vectors).zip(grad_keys.chunks_exact_mut(vectors));
+            for ((&weight, &slope), (key, grad_key)) in pattern.iter().zip(slopes.iter()).zip(of_keys) {
+                let score = times(weight, minus(slope, mean)).map(|score| score * scale);
+                accumulate(grad_query, score, &key[own.clone()]);
+                accumulate(&mut grad_key[own.clone()], score, query);
             }
-        }
-    }
-}
-
-fn add<T: Real>(to: &mut [Lanes<T>], from: &[Lanes<T>]) {
-    for (to, from) in to.iter_mut().zip(from) {
-        for lane in 0..LANES {
-            to[lane] += from[lane];
         }
     }
 }

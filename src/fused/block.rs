@@ -1,9 +1,10 @@
 //! One block, forward and backward, on the rows of its stream.
 
 use super::attention::{Attending, Room};
+use super::lanes::{LANES, Lanes};
 use super::norm::Normalised;
 use super::places::{BlockPlaces, MlpPlaces};
-use super::sizes::{LANES, Lanes, Rows, Sizes};
+use super::sizes::{Rows, Sizes};
 use crate::ops::Real;
 use crate::ops::matrix::{Matrix, product, spaced_product};
 use crate::ops::{bend_gelu, slope_gelu};

@@ -9,6 +9,7 @@ mod attention;
 mod block;
 mod borrow;
 mod input;
+mod lanes;
 mod norm;
 mod output;
 mod places;
@@ -24,9 +25,10 @@ use block::{At, Block, Grads};
 use borrow::{Borrowed, part};
 use candle_core::{Result, Tensor, bail};
 use input::{Drawn, Input};
+use lanes::{LANES, Lanes};
 use output::Output;
 use places::Places;
-use sizes::{LANES, Lanes, Rows, Sizes};
+use sizes::{Rows, Sizes};
 use std::sync::Arc;
 
 /// For each layer, which heads of each member `[K, H]` have no values; none where all have.

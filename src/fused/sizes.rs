@@ -1,12 +1,7 @@
 //! The sizes of a step, and where a token's numbers lie.
 
+use super::lanes::LANES;
 use crate::transformer::Architecture;
-
-/// Heads that are worked on together, one a lane of a vector register.
-pub(super) const LANES: usize = 8;
-
-/// The same number of each of eight heads.
-pub(super) type Lanes<T> = [T; LANES];
 
 /// Sizes that a step works with.
 #[derive(Clone, Copy)]
@@ -50,47 +45,48 @@ impl Sizes {
         if self.causal { t + 1 } else { self.tokens }
     }
 
-    /// Where dimension `i` of a head stands among a token's padded numbers: heads side by side, dimension after dimension.
-    fn place(&self, head: usize, i: usize) -> usize {
-        ((head / LANES) * self.head_width + i) * LANES + head % LANES
-    }
-
-    /// Each dimension of the model's width, head by head, with its place among the padded.
-    fn places(&self) -> impl Iterator<Item = (usize, usize)> {
-        (0..self.width).map(|own| (own, self.place(own / self.head_width, own % self.head_width)))
+    /// Calls `visit` with each dimension of the model's width, counted head by head, and with its place among the padded numbers: eight heads side
+    /// by side, dimension after dimension.
+    #[inline(always)]
+    fn each_place(&self, mut visit: impl FnMut(usize, usize)) {
+        for head in 0..self.heads {
+            for i in 0..self.head_width {
+                visit(head * self.head_width + i, ((head / LANES) * self.head_width + i) * LANES + head % LANES);
+            }
+        }
     }
 
     /// Rows of a weight `[parts·D, D]` in the order of the lanes, `[parts·padded, D]`.
     pub fn rows_into_lanes<T: Copy>(&self, parts: usize, from: &[T], to: &mut [T]) {
         for part in 0..parts {
-            for (own, padded) in self.places() {
+            self.each_place(|own, padded| {
                 let row = (part * self.padded() + padded) * self.width;
                 to[row..row + self.width].copy_from_slice(&from[(part * self.width + own) * self.width..][..self.width]);
-            }
+            });
         }
     }
 
     /// The transpose of `rows_into_lanes`.
     pub fn rows_from_lanes<T: Copy>(&self, parts: usize, from: &[T], to: &mut [T]) {
         for part in 0..parts {
-            for (own, padded) in self.places() {
+            self.each_place(|own, padded| {
                 let row = (part * self.padded() + padded) * self.width;
                 to[(part * self.width + own) * self.width..][..self.width].copy_from_slice(&from[row..row + self.width]);
-            }
+            });
         }
     }
 
     /// Columns of a weight `[D, D]` in the order of the lanes, `[D, padded]`.
     pub fn columns_into_lanes<T: Copy>(&self, from: &[T], to: &mut [T]) {
         for (from, to) in from.chunks_exact(self.width).zip(to.chunks_exact_mut(self.padded())) {
-            self.places().for_each(|(own, padded)| to[padded] = from[own]);
+            self.each_place(|own, padded| to[padded] = from[own]);
         }
     }
 
     /// The transpose of `columns_into_lanes`.
     pub fn columns_from_lanes<T: Copy>(&self, from: &[T], to: &mut [T]) {
         for (from, to) in from.chunks_exact(self.padded()).zip(to.chunks_exact_mut(self.width)) {
-            self.places().for_each(|(own, padded)| to[own] = from[padded]);
+            self.each_place(|own, padded| to[own] = from[padded]);
         }
     }
 }

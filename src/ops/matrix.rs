@@ -69,19 +69,26 @@ pub(crate) fn spaced_product<T: Real>(a: Matrix<T>, b: Matrix<T>, c: &mut [T], r
     }
 }
 
-/// `from`, of `columns` columns, by columns. In squares, so that both sides stay in the cache.
+/// `from`, of `columns` columns, by columns: in squares, which fit into vector registers, and what is left over one by one.
 pub(crate) fn transpose<T: Real>(from: &[T], columns: usize, to: &mut [T]) {
-    const SIDE: usize = 16;
+    const SIDE: usize = 8;
     assert!(columns > 0 && from.len() == to.len() && from.len().is_multiple_of(columns));
     let rows = from.len() / columns;
-    for top in (0..rows).step_by(SIDE) {
-        for left in (0..columns).step_by(SIDE) {
-            let right = columns.min(left + SIDE);
-            for row in top..rows.min(top + SIDE) {
-                for (column, &number) in from[row * columns + left..row * columns + right].iter().enumerate() {
-                    to[(left + column) * rows + row] = number;
-                }
+    let (even_rows, even_columns) = (rows - rows % SIDE, columns - columns % SIDE);
+    for left in (0..even_columns).step_by(SIDE) {
+        for top in (0..even_rows).step_by(SIDE) {
+            let square: [[T; SIDE]; SIDE] =
+                std::array::from_fn(|row| std::array::from_fn(|column| from[(top + row) * columns + left..][..SIDE][column]));
+            for column in 0..SIDE {
+                let turned: [T; SIDE] = std::array::from_fn(|row| square[row][column]);
+                to[(left + column) * rows + top..][..SIDE].copy_from_slice(&turned);
             }
+        }
+    }
+    for row in 0..rows {
+        let first = if row < even_rows { even_columns } else { 0 };
+        for column in first..columns {
+            to[column * rows + row] = from[row * columns + column];
         }
     }
 }
