@@ -11,6 +11,7 @@
 //! evaluators, interventions and hooks along.
 
 use crate::experiment::{Experiment, HookSpec, InterventionSpec, Schedule};
+use crate::fused::FusedEvaluation;
 use crate::heads::HeadMeasures;
 use crate::metrics::Metrics;
 use crate::sampler::{SequenceSampler, Sequences};
@@ -186,6 +187,10 @@ pub enum EvaluatorSequences {
 #[derive(Component, Default)]
 pub struct Evaluation(pub Option<Result<Measured>>);
 
+/// The memory of an evaluator's fused passes, once there was one.
+#[derive(Component, Default)]
+pub struct EvaluationMemory(pub Option<FusedEvaluation>);
+
 /// What is measured on the sequences of an evaluator.
 pub struct Measured {
     /// The metrics of each.
@@ -221,9 +226,20 @@ pub struct Progress {
     pub micro_batch: usize,
 }
 
-/// What `forward` leaves for `backward`: the mean losses `[K]` of each micro-batch.
-#[derive(Component, Default)]
-pub struct Losses(pub Vec<Tensor>);
+/// What `forward` leaves for `backward`: mean losses `[K]`.
+#[derive(Component)]
+pub enum Losses {
+    /// Of each micro-batch, with candle's graph behind them.
+    Graph(Vec<Tensor>),
+    /// Of the whole batch, by the fused step.
+    Fused(Vec<f32>),
+}
+
+impl Default for Losses {
+    fn default() -> Self {
+        Self::Graph(Vec::new())
+    }
+}
 
 /// The numbers of the last step, each `[K]`.
 #[derive(Component, Clone, Debug, Default, PartialEq)]

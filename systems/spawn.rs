@@ -8,6 +8,7 @@ use optogen::checkpoint::Checkpoint;
 use optogen::clamp::{Moments, Plan};
 use optogen::components::*;
 use optogen::experiment::{EvaluatorSpec, Experiment, Schedule};
+use optogen::fused::Fused;
 use optogen::gradients::Gradients;
 use optogen::optimiser::Optimiser;
 use optogen::sampler::{SequenceSampler, Sequences};
@@ -119,7 +120,8 @@ pub fn spawn_measured(
 /// A model's evaluators, interventions and hooks.
 fn spawn_around(world: &mut World, model: Entity, bank: Option<Entity>, evaluators: Vec<Evaluator>, moments: &[Moments]) {
     for evaluator in evaluators {
-        let mut evaluator = world.spawn((evaluator, EvaluatorOf(model), Evaluation::default(), Plan::default()));
+        let mut evaluator =
+            world.spawn((evaluator, EvaluatorOf(model), Evaluation::default(), EvaluationMemory::default(), Plan::default()));
         if let Some(bank) = bank {
             evaluator.insert(StreamOf(bank));
         }
@@ -224,6 +226,7 @@ fn form_cohort(world: &mut World, recipe: Recipe, members: &[Entity], device: &D
         let moments: Vec<_> = starts.into_iter().map(|start| start.optimiser.1).collect();
         optimiser.restore(transformer.parameters(), recipe.steps, &moments)?;
     }
+    let fused = if device.is_cpu() { Some(Fused::<f32>::new(&transformer)?) } else { None };
     let cohort = world.spawn((
         transformer,
         optimiser,
@@ -237,6 +240,9 @@ fn form_cohort(world: &mut World, recipe: Recipe, members: &[Entity], device: &D
         Active,
     ));
     let cohort = cohort.id();
+    if let Some(fused) = fused {
+        world.entity_mut(cohort).insert(fused);
+    }
     for &model in members {
         world.entity_mut(model).insert(MemberOf(cohort));
     }
