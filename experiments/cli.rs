@@ -104,6 +104,9 @@ pub struct ReplayArguments {
     /// Only so many checkpoints, evenly spread, the first and the last among them.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub spread: Option<u32>,
+    /// Leaves alone what was replayed to the end, and does the rest.
+    #[arg(long)]
+    pub resume: bool,
     /// What all understand.
     #[command(flatten)]
     pub common: CommonArguments,
