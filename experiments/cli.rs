@@ -31,7 +31,7 @@ pub enum Command {
     /// Evaluates the checkpoints of runs again, with further interventions, hooks and measures if you like.
     #[command(after_help = "Examples:\n  \
         optogen replay runs/demo --out runs/again\n  \
-        optogen replay runs/demo --with experiments/induction/each_head.toml --spread 20 --out runs/heads")]
+        optogen replay runs/demo --with experiments/induction/replays/without_head.toml --spread 20 --out runs/heads")]
     Replay(ReplayArguments),
     /// Goes on from a checkpoint of a run, with the same order of the data and other interventions.
     #[command(after_help = "Example:\n  \

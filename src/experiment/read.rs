@@ -5,7 +5,7 @@ use super::source::Sources;
 use super::sweep::{self, Axis};
 use super::tree;
 use super::{Experiment, check, wording};
-use crate::{Error, Result};
+use crate::{Error, Result, checkpoint};
 use serde::Deserialize;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -60,10 +60,11 @@ pub fn load_with(path: &Path, more: Option<&Path>, changes: &Changes) -> Result<
 
 /// Lays a file on top of those that it extends. One that several extend is laid down once, the first time; `above` are those that wait for this one.
 fn lay(path: &Path, above: &mut Vec<PathBuf>, files: &mut Vec<(PathBuf, String)>) -> Result<()> {
-    if above.iter().any(|other| other == path) {
+    let same = |other: &Path| other == path || matches!((other.canonicalize(), path.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    if above.iter().any(|other| same(other)) {
         return Err(Error::Invalid(format!("{}: extends, by way of others, itself", path.display())));
     }
-    if files.iter().any(|(other, _)| other == path) {
+    if files.iter().any(|(other, _)| same(other)) {
         return Ok(());
     }
     let text = std::fs::read_to_string(path).map_err(Error::file(path))?;
@@ -243,12 +244,18 @@ fn split<'a>(flag: &str, option: &'a str) -> Result<(&'a str, &'a str)> {
 /// Paths that lead to a file in the experiment file's folder begin with that folder; others are left for the current directory.
 fn settle_paths(experiment: &mut Experiment, folder: &Path) {
     let files = experiment.evaluators.iter_mut().filter_map(|evaluator| evaluator.file.as_mut());
-    let donors = experiment.passes.iter_mut().filter_map(|pass| pass.donor.as_mut());
+    let mut donors: Vec<&mut PathBuf> = experiment.passes.iter_mut().filter_map(|pass| pass.donor.as_mut()).collect();
     let parent = experiment.parent.iter_mut().map(|parent| &mut parent.checkpoint);
-    for path in experiment.data.bank.iter_mut().chain(files).chain(donors).chain(parent) {
+    for path in experiment.data.bank.iter_mut().chain(files).chain(donors.iter_mut().map(|donor| &mut **donor)).chain(parent) {
         let beside: PathBuf = folder.join(&*path);
         if beside.exists() && beside.to_str().is_some() {
             *path = beside;
+        }
+    }
+    // A run stands for its last checkpoint, which the experiment then names.
+    for donor in donors {
+        if let Some((_, last)) = checkpoint::list(&donor.join("checkpoints")).ok().and_then(|mut all| all.pop()) {
+            *donor = last;
         }
     }
 }
