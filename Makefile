@@ -2,17 +2,19 @@
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 VENV   := .venv
+# For the papers: full, laptop or smoke.
+SCALE  ?= full
 
 # rustup may have been installed a moment ago, in this very shell.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .NOTPARALLEL:
-.PHONY: help setup build demo test lint bench
+.PHONY: help setup build demo paper paper-appendix test lint bench
 
 help:  ## says this
 	@echo "optogen: how in-context learning forms and fades while small transformers train"
 	@echo
-	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 	@echo
 	@echo "Then: $(TARGET)/release/optogen --help"
 
@@ -24,6 +26,12 @@ build: setup  ## builds the program optogen, in target/release
 
 demo: build  ## trains a transformer until an induction head forms, and shows the losses; goes on where it was stopped
 	$(TARGET)/release/optogen run experiments/induction/base.toml --out runs/demo --resume
+
+paper: build  ## everything behind the main text of "What needs to go right for an induction head?", figures included, in runs/paper; goes on where it was stopped
+	scripts/paper.sh main $(SCALE)
+
+paper-appendix: paper  ## the same for its appendix
+	scripts/paper.sh appendix $(SCALE)
 
 test: setup-tests lint $(VENV)/installed  ## runs every test, and lint; makes .venv for the tests that read logs with Python
 	OPTOGEN_PYTHON=$(CURDIR)/$(VENV)/bin/python cargo test --release --workspace

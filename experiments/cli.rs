@@ -4,7 +4,7 @@ use crate::figures::Paper;
 use crate::plot::{By, View};
 use clap::{Args, Parser, Subcommand};
 use optogen::Result;
-use optogen::experiment::{Experiment, load_with};
+use optogen::experiment::{Changes, Experiment, load_with};
 use std::path::{Path, PathBuf};
 
 /// Trains small transformers and watches in-context learning form.
@@ -33,7 +33,7 @@ pub enum Command {
     /// Evaluates the checkpoints of runs again, with further interventions, hooks and measures if you like.
     #[command(after_help = "Examples:\n  \
         optogen replay runs/demo --out runs/again\n  \
-        optogen replay runs/demo --with experiments/induction/each_head.toml --spread 20 --out runs/heads")]
+        optogen replay runs/demo --with experiments/induction/replays/without_head.toml --spread 20 --out runs/heads")]
     Replay(ReplayArguments),
     /// Goes on from a checkpoint of a run, with the same order of the data and other interventions.
     #[command(after_help = "Example:\n  \
@@ -60,6 +60,9 @@ pub struct RunArguments {
     /// Where run folders go, OUT/run=ID/ each.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub out: PathBuf,
+    /// One of the file's [scale] tables: laptop for a quick look, smoke for a test; full is the file as it stands.
+    #[arg(long, value_name = "NAME")]
+    pub scale: Option<String>,
     /// Changes a key of the file: train.sequences=100000, evaluator.0.context=4; nothing after the = takes the key out.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
@@ -112,6 +115,9 @@ pub struct ReplayArguments {
     /// Only so many checkpoints, evenly spread, the first and the last among them.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub spread: Option<u32>,
+    /// Leaves alone what was replayed to the end, and does the rest.
+    #[arg(long)]
+    pub resume: bool,
     /// What all understand.
     #[command(flatten)]
     pub common: CommonArguments,
@@ -123,6 +129,9 @@ pub struct OnTopArguments {
     /// A file on top of the run's experiment: further [[intervention]], [[pass]] and [[hook]], [measures], and [sweep] for many sets of them.
     #[arg(long = "with", value_name = "FILE")]
     pub with: Option<PathBuf>,
+    /// A scale of that file, as in `optogen run`.
+    #[arg(long, value_name = "NAME")]
+    pub scale: Option<String>,
     /// Changes a key, as in `optogen run`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
@@ -134,12 +143,13 @@ pub struct OnTopArguments {
 impl OnTopArguments {
     /// The experiments that this makes of a run folder's.
     pub fn experiments(&self, run: &Path) -> Result<Vec<Experiment>> {
-        load_with(&run.join("experiment.toml"), self.with.as_deref(), &self.sets, &self.grids)
+        let changes = Changes { scale: self.scale.as_deref(), sets: &self.sets, grids: &self.grids };
+        load_with(&run.join("experiment.toml"), self.with.as_deref(), &changes)
     }
 
     /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {
-        self.with.is_none() && self.sets.is_empty() && self.grids.is_empty()
+        self.with.is_none() && self.scale.is_none() && self.sets.is_empty() && self.grids.is_empty()
     }
 }
 
@@ -227,6 +237,9 @@ fn baseline(text: &str) -> std::result::Result<(String, f64), String> {
 pub struct SitesArguments {
     /// The experiment file.
     pub file: PathBuf,
+    /// A scale of the file, as in `optogen run`.
+    #[arg(long, value_name = "NAME")]
+    pub scale: Option<String>,
     /// Changes a key, as in `optogen run`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,

@@ -11,8 +11,8 @@ use optogen::bank::ClassBank;
 use optogen::checkpoint::{Checkpoint, latest_verified};
 use optogen::clamp::Donors;
 use optogen::components::{Active, Evaluator, Status};
-use optogen::experiment::{DataSpec, Experiment, ParentSpec, check_bank, load};
-use optogen::log::{RunLog, read_run_status};
+use optogen::experiment::{Changes, DataSpec, Experiment, ParentSpec, check_bank, load};
+use optogen::log::{RunLog, RunStatus, read_run_status};
 use optogen::look::writing;
 use optogen::run_folder::RunFolder;
 use optogen::transformer::{Architecture, check_shapes};
@@ -33,7 +33,8 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// The experiment, its data or the output folder are not as they should be. Nothing is written then, but for folders of runs that are.
 pub fn run(arguments: &RunArguments, extend: impl Fn(&mut App)) -> Result<u8> {
-    let experiments = load(&arguments.file, &arguments.sets, &arguments.grids)?;
+    let changes = Changes { scale: arguments.scale.as_deref(), sets: &arguments.sets, grids: &arguments.grids };
+    let experiments = load(&arguments.file, &changes)?;
     train(experiments, arguments, extend)
 }
 
@@ -169,7 +170,7 @@ fn start(world: &mut World, plan: Plan, arguments: &RunArguments) -> Result<Star
     let folder = RunFolder::open(&arguments.out, &run_id, arguments.resume)?;
     let path = folder.path().to_owned();
     let mut warnings = Vec::new();
-    let (status, seconds) = last_status(&folder, &mut warnings)?;
+    let RunStatus { status, seconds, .. } = last_status(&folder, &mut warnings)?;
     if status == "finished" {
         return Ok(Started { run_id, folder: path, model: None });
     }
@@ -196,8 +197,8 @@ fn start(world: &mut World, plan: Plan, arguments: &RunArguments) -> Result<Star
     Ok(Started { run_id, folder: path, model: Some(model) })
 }
 
-/// How the run stood when it was last written down, and its seconds; a damaged row is set aside.
-fn last_status(folder: &RunFolder, warnings: &mut Vec<String>) -> Result<(String, f64)> {
+/// How the run stood when it was last written down; a damaged row is set aside.
+fn last_status(folder: &RunFolder, warnings: &mut Vec<String>) -> Result<RunStatus> {
     let row = folder.table("run");
     if !row.exists() {
         return Ok(Default::default());

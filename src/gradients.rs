@@ -1,6 +1,6 @@
 //! Gradients of a cohort's parameters, and what is measured on them.
 
-use crate::ops::{for_real, look};
+use crate::ops::{dot, for_real, look};
 use crate::transformer::Parameters;
 use bevy_ecs::component::Component;
 use candle_core::{Device, Result, Tensor, WithDType};
@@ -21,6 +21,12 @@ impl Gradients {
             None => var.zeros_like(),
         });
         Ok(Self(own.collect::<Result<_>>()?))
+    }
+
+    /// Takes up gradients, one a parameter, in their order.
+    pub fn set(&mut self, gradients: &[Tensor]) {
+        self.0.clear();
+        self.0.extend_from_slice(gradients);
     }
 
     /// One gradient a parameter, in their order.
@@ -78,24 +84,18 @@ impl Gradients {
     }
 }
 
-/// Σx² of each member [K], added up in f64 in a fixed order.
+/// Numbers whose squares are added up as they are, before the sum goes on in f64.
+const LINE: usize = 256;
+
+/// Σx² of each member [K], added up in a fixed order.
 fn squares(x: &Tensor) -> Result<Vec<f64>> {
     let members = x.dims()[0];
     if !x.device().is_cpu() {
         return x.reshape((members, ()))?.sqr()?.sum(1)?.to_dtype(candle_core::DType::F64)?.to_vec1();
     }
     for_real!(x, T => look(x, |x: &[T]| {
-        Ok(x.chunks_exact(x.len() / members).map(|own| {
-            let mut partial = [0.0; 8];
-            let lanes = own.chunks_exact(8);
-            let square = |x: T| WithDType::to_f64(x).powi(2);
-            let tail: f64 = lanes.remainder().iter().map(|&x| square(x)).sum();
-            for x in lanes {
-                for lane in 0..8 {
-                    partial[lane] += square(x[lane]);
-                }
-            }
-            tail + partial.iter().sum::<f64>()
-        }).collect())
+        // A line of squares is added up as it is, lines in f64.
+        let square = |own: &[T]| own.chunks(LINE).map(|line| WithDType::to_f64(dot(line, line))).sum();
+        Ok(x.chunks_exact(x.len() / members).map(square).collect())
     }))
 }

@@ -8,6 +8,7 @@ pub mod components;
 pub mod durable;
 mod error;
 pub mod experiment;
+pub mod fused;
 pub mod gate;
 pub mod gradients;
 pub mod heads;

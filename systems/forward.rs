@@ -9,6 +9,7 @@ use optogen::Result;
 use optogen::batch::Batch;
 use optogen::clamp::{Moments, Plan};
 use optogen::components::{Active, Interventions, Losses, Members, Progress, Trouble};
+use optogen::fused::Fused;
 use optogen::gate::Gate;
 use optogen::ops;
 use optogen::transformer::Transformer;
@@ -22,17 +23,24 @@ impl Plugin for ForwardPlugin {
     }
 }
 
-type Cohort<'a> = (&'a Members, &'a Progress, &'a Transformer, &'a Batch, &'a Plan, &'a mut Losses, &'a mut Trouble);
+type Cohort<'a> = (&'a Members, &'a Progress, &'a Transformer, Option<&'a mut Fused>, &'a Batch, &'a Plan, &'a mut Losses, &'a mut Trouble);
 
 pub(crate) fn forward(mut cohorts: Query<Cohort, With<Active>>, lists: Query<&Interventions>, moments: Query<&Moments>) {
-    spread(cohorts.iter_mut(), |(members, progress, transformer, batch, plan, mut losses, mut trouble)| {
+    spread(cohorts.iter_mut(), |(members, progress, transformer, fused, batch, plan, mut losses, mut trouble)| {
         trouble.guard(|| {
             let now = now(progress.sequences, members.iter(), &lists, &moments);
+            // The fused step is for whole batches in which nothing is clamped but the values of heads.
+            if let (Some(mut fused), [whole]) = (fused, &batch.parts[..])
+                && let Some(silenced) = plan.silenced_alone(transformer.architecture().layers, &now)
+            {
+                *losses = Losses::Fused(fused.forward(transformer, whole, &silenced)?);
+                return Ok(());
+            }
             let each = batch.parts.iter().map(|part| {
                 let logits = plan.forward(transformer, part, &now, &mut Gate::closed())?;
                 Ok(ops::cross_entropy(&logits, &part.targets()?)?)
             });
-            losses.0 = each.collect::<Result<_>>()?;
+            *losses = Losses::Graph(each.collect::<Result<_>>()?);
             Ok(())
         });
     });

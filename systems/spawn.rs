@@ -8,11 +8,13 @@ use optogen::checkpoint::Checkpoint;
 use optogen::clamp::{Moments, Plan};
 use optogen::components::*;
 use optogen::experiment::{EvaluatorSpec, Experiment, Schedule};
+use optogen::fused::Fused;
 use optogen::gradients::Gradients;
 use optogen::optimiser::Optimiser;
-use optogen::sampler::{SequenceSampler, Sequences};
+use optogen::sampler::{Exhaustive, SequenceSampler, Sequences};
 use optogen::transformer::{Architecture, Parameters, Transformer, initial_parameters};
 use optogen::{Error, Result};
+use std::sync::Arc;
 
 /// Sequences of an evaluator that go through the transformer together.
 pub const EVALUATION_CHUNK: usize = 250;
@@ -50,11 +52,17 @@ pub fn architecture(experiment: &Experiment, bank: &ClassBank) -> Architecture {
     Architecture::new(experiment, bank.features, matches!(bank.rows, Features::OneHot))
 }
 
-/// An evaluator whose sequences are drawn from the bank.
+/// An evaluator whose sequences are drawn from the bank, or all that there are.
 ///
 /// # Errors
 /// There are no such sequences, or they carry labels that the model has no output for.
 pub fn drawn_evaluator(experiment: &Experiment, spec: &EvaluatorSpec, bank: &ClassBank) -> Result<Evaluator> {
+    if spec.exhaustive {
+        let all = Arc::new(Exhaustive::new(experiment, spec)?);
+        check_labels(&format!("evaluator \"{}\"", spec.name), all.labels(), experiment)?;
+        let chunk = |first: usize| EvaluatorSequences::Exhaustive(all.clone(), first..all.count().min(first + EVALUATION_CHUNK));
+        return Ok(Evaluator { name: spec.name.clone(), sequences: (0..all.count()).step_by(EVALUATION_CHUNK).map(chunk).collect() });
+    }
     let sampler = SequenceSampler::evaluator(experiment, spec)?;
     check_labels(&format!("evaluator \"{}\"", spec.name), sampler.labels(), experiment)?;
     let total = experiment.evaluation.sequences;
@@ -119,7 +127,8 @@ pub fn spawn_measured(
 /// A model's evaluators, interventions and hooks.
 fn spawn_around(world: &mut World, model: Entity, bank: Option<Entity>, evaluators: Vec<Evaluator>, moments: &[Moments]) {
     for evaluator in evaluators {
-        let mut evaluator = world.spawn((evaluator, EvaluatorOf(model), Evaluation::default(), Plan::default()));
+        let mut evaluator =
+            world.spawn((evaluator, EvaluatorOf(model), Evaluation::default(), EvaluationMemory::default(), Plan::default()));
         if let Some(bank) = bank {
             evaluator.insert(StreamOf(bank));
         }
@@ -224,6 +233,7 @@ fn form_cohort(world: &mut World, recipe: Recipe, members: &[Entity], device: &D
         let moments: Vec<_> = starts.into_iter().map(|start| start.optimiser.1).collect();
         optimiser.restore(transformer.parameters(), recipe.steps, &moments)?;
     }
+    let fused = if device.is_cpu() { Some(Fused::<f32>::new(&transformer)?) } else { None };
     let cohort = world.spawn((
         transformer,
         optimiser,
@@ -237,6 +247,9 @@ fn form_cohort(world: &mut World, recipe: Recipe, members: &[Entity], device: &D
         Active,
     ));
     let cohort = cohort.id();
+    if let Some(fused) = fused {
+        world.entity_mut(cohort).insert(fused);
+    }
     for &model in members {
         world.entity_mut(model).insert(MemberOf(cohort));
     }

@@ -210,6 +210,7 @@ impl Config {
             all.push(EvaluatorSpec {
                 name: name.clone(),
                 file: None,
+                exhaustive: false,
                 classes: Some(*classes.ok_or_else(|| short("pe_classes"))?),
                 exemplars: Some(*exemplars.ok_or_else(|| short("pe_exemplars"))?),
                 relabel,
@@ -254,7 +255,11 @@ mod tests {
     #[test]
     fn the_induction_experiment_is_ours() {
         let theirs = read_config(&published("base_s5.json")).unwrap().0;
-        let ours = &load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../experiments/induction/base.toml"), &[], &[]).unwrap()[0];
+        let ours = &load(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("../experiments/induction/base.toml"),
+            &optogen::experiment::Changes::default(),
+        )
+        .unwrap()[0];
         assert_eq!(theirs.name, "base_s5");
         assert_eq!(theirs.model, ModelSpec { outputs: Some(5), ..ours.model.clone() });
         assert_eq!(theirs.train, ours.train);
@@ -304,6 +309,7 @@ mod tests {
         let evaluator = EvaluatorSpec {
             name: "a".into(),
             file: None,
+            exhaustive: false,
             classes: Some(SplitName::Test),
             exemplars: Some(SplitName::All),
             relabel: Some(RelabelName::ZeroOne),

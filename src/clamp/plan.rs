@@ -4,6 +4,7 @@ use super::donor::Running;
 use super::mask::shifted;
 use super::{Clamp, New, inputs, pattern};
 use crate::experiment::{Action, Entries, InputName, InterventionSpec, Moment, PassSpec};
+use crate::fused::Silenced;
 use crate::gate::Gate;
 use crate::site::{Axes, Place, Site};
 use crate::transformer::{Architecture, Tokens, Transformer};
@@ -121,6 +122,31 @@ impl Plan {
     /// Whether nothing is ever clamped.
     pub fn is_empty(&self) -> bool {
         self.passes.is_empty()
+    }
+
+    /// For each layer, which heads of each member `[K, H]` have no values now, where nothing else is clamped; `None` where something is.
+    pub fn silenced_alone(&self, layers: usize, now: &Now) -> Option<Silenced> {
+        let mut silenced: Silenced = vec![None; layers];
+        if self.passes.is_empty() {
+            return Some(silenced);
+        }
+        let main = &self.passes[self.main];
+        if main.running.is_some() || main.input.is_some() {
+            return None;
+        }
+        for clamp in &main.clamps {
+            let strengths = clamp.strengths(now);
+            if strengths.iter().all(|&strength| strength == 0.0) {
+                continue;
+            }
+            let whole = clamp.when.iter().zip(&strengths).all(|(when, &strength)| when.is_none() || strength == 1.0);
+            let (Some(own), (Site::Value, Some(layer)), true) = (&clamp.silences, clamp.place, whole) else { return None };
+            silenced[layer] = Some(match silenced[layer].take() {
+                Some(others) => others.iter().zip(own.iter()).map(|(a, b)| a | b).collect(),
+                None => own.clone(),
+            });
+        }
+        Some(silenced)
     }
 
     /// Logits at the query `[K, B, C]`. The clamps and looks that the gate has already come last, in the pass that gives the logits.

@@ -1,9 +1,8 @@
 //! Descent in place: parameters and moments are overwritten, nothing is allocated.
 
-use super::{Real, for_real, slice};
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var, WithDType, bail};
-use std::cell::RefCell;
-use std::marker::PhantomData;
+use super::lend::overwrite;
+use super::{Real, for_real, look};
+use candle_core::{Result, Tensor, Var};
 
 const BETA: (f64, f64) = (0.9, 0.999);
 const EPSILON: f64 = 1e-8;
@@ -19,12 +18,19 @@ pub struct Adam<'a> {
     pub step: u64,
 }
 
+impl Adam<'_> {
+    /// 1 − β₁ᵗ and 1 − β₂ᵗ.
+    fn correction(&self) -> (f64, f64) {
+        (1.0 - BETA.0.powf(self.step as f64), 1.0 - BETA.1.powf(self.step as f64))
+    }
+}
+
 /// m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², θ ← θ − rate·m̂/(√v̂ + ε).
 ///
 /// # Shapes
 /// All [K, …].
 pub fn adam(parameter: &Var, first: &Var, second: &Var, grad: &Tensor, with: Adam) -> Result<()> {
-    let correction = (1.0 - BETA.0.powf(with.step as f64), 1.0 - BETA.1.powf(with.step as f64));
+    let correction = with.correction();
     if !grad.device().is_cpu() {
         let column = |numbers: Vec<f64>| {
             let mut shape = vec![1; grad.rank()];
@@ -38,8 +44,33 @@ pub fn adam(parameter: &Var, first: &Var, second: &Var, grad: &Tensor, with: Ada
         let step = first.div(&root)?.broadcast_mul(&column(with.rates.iter().map(|rate| rate / correction.0).collect())?)?;
         return parameter.set(&parameter.sub(&step)?);
     }
-    let grad = grad.contiguous()?;
-    for_real!(grad, T => first.inplace_op2(&grad, &First::<T> { second, parameter, grad: &grad, with, correction, number: PhantomData }))
+    for_real!(grad, T => look(&grad.contiguous()?, |grad: &[T]| {
+        overwrite(&[parameter, first, second], &mut |lent| {
+            let [parameter, first, second] = lent else { candle_core::bail!("Adam overwrites three tensors") };
+            adam_in_place(parameter, first, second, grad, with);
+            Ok(())
+        })
+    }))
+}
+
+/// One pass over gradient, moments and parameter, since that is what it costs.
+fn adam_in_place<T: Real>(parameter: &mut [T], first: &mut [T], second: &mut [T], grad: &[T], with: Adam) {
+    let correction = with.correction();
+    let each = grad.len() / with.rates.len();
+    let (root, epsilon) = (T::of(correction.1).sqrt().recip(), T::of(EPSILON));
+    let keep = (T::of(BETA.0), T::of(BETA.1));
+    let take = (T::of(1.0 - BETA.0), T::of(1.0 - BETA.1));
+    for (member, (&rate, &scale)) in with.rates.iter().zip(with.scales).enumerate() {
+        let own = member * each..(member + 1) * each;
+        let (rate, scale) = (T::of(rate / correction.0), T::of(scale));
+        let moments = first[own.clone()].iter_mut().zip(&mut second[own.clone()]);
+        for ((p, &g), (m, v)) in parameter[own.clone()].iter_mut().zip(&grad[own]).zip(moments) {
+            let g = scale * g;
+            *m = keep.0 * *m + take.0 * g;
+            *v = keep.1 * *v + take.1 * (g * g);
+            *p -= rate * *m / (v.sqrt() * root + epsilon);
+        }
+    }
 }
 
 /// θ ← θ − rate·scale·g: gradient descent.
@@ -51,112 +82,14 @@ pub fn descend(parameter: &Var, grad: &Tensor, rates: &[f64], scales: &[f64]) ->
         let factors = Tensor::from_vec(factors, shape, grad.device())?.to_dtype(grad.dtype())?;
         return parameter.set(&parameter.sub(&grad.broadcast_mul(&factors)?)?);
     }
-    for_real!(grad, T => parameter.inplace_op2(&grad.contiguous()?, &Descent::<T> { factors: &factors, number: PhantomData }))
-}
-
-/// One pass over gradient, moments and parameter, since that is what it costs. Candle lends one tensor at a time to be overwritten, so each of
-/// the three borrows the next.
-struct First<'a, T> {
-    second: &'a Var,
-    parameter: &'a Var,
-    grad: &'a Tensor,
-    with: Adam<'a>,
-    correction: (f64, f64),
-    number: PhantomData<T>,
-}
-
-struct Second<'a, T> {
-    outer: &'a First<'a, T>,
-    first: RefCell<&'a mut [T]>,
-}
-
-struct Third<'a, T> {
-    outer: &'a First<'a, T>,
-    first: RefCell<&'a mut [T]>,
-    second: RefCell<&'a mut [T]>,
-}
-
-struct Descent<'a, T> {
-    factors: &'a [f64],
-    number: PhantomData<T>,
-}
-
-/// The numbers of a whole contiguous CPU tensor, to be overwritten.
-fn slice_mut<'a, T: WithDType>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [T]> {
-    let Some((start, end)) = layout.contiguous_offsets() else { bail!("a parameter is not contiguous") };
-    let numbers: &mut dyn std::any::Any = match storage {
-        CpuStorage::F32(numbers) => numbers,
-        CpuStorage::F64(numbers) => numbers,
-        _ => bail!("a parameter is neither F32 nor F64"),
-    };
-    match numbers.downcast_mut::<Vec<T>>() {
-        Some(numbers) => Ok(&mut numbers[start..end]),
-        None => bail!("a parameter and its gradient differ in type"),
-    }
-}
-
-impl<T: Real> InplaceOp2 for First<'_, T> {
-    fn name(&self) -> &'static str {
-        "adam, first moment"
-    }
-
-    fn cpu_fwd(&self, first: &mut CpuStorage, at: &Layout, _: &CpuStorage, _: &Layout) -> Result<()> {
-        self.second.inplace_op2(self.grad, &Second { outer: self, first: RefCell::new(slice_mut(first, at)?) })
-    }
-}
-
-impl<T: Real> InplaceOp2 for Second<'_, T> {
-    fn name(&self) -> &'static str {
-        "adam, second moment"
-    }
-
-    fn cpu_fwd(&self, second: &mut CpuStorage, at: &Layout, _: &CpuStorage, _: &Layout) -> Result<()> {
-        let mut first = self.first.borrow_mut();
-        let second = RefCell::new(slice_mut(second, at)?);
-        self.outer.parameter.inplace_op2(self.outer.grad, &Third { outer: self.outer, first: RefCell::new(&mut first), second })
-    }
-}
-
-impl<T: Real> InplaceOp2 for Third<'_, T> {
-    fn name(&self) -> &'static str {
-        "adam"
-    }
-
-    fn cpu_fwd(&self, parameter: &mut CpuStorage, parameter_at: &Layout, grad: &CpuStorage, grad_at: &Layout) -> Result<()> {
-        let (parameter, grad) = (slice_mut::<T>(parameter, parameter_at)?, slice::<T>(grad, grad_at)?);
-        let (mut first, mut second) = (self.first.borrow_mut(), self.second.borrow_mut());
-        let Adam { rates, scales, .. } = self.outer.with;
-        let each = grad.len() / rates.len();
-        let (root, epsilon) = (T::of(self.outer.correction.1).sqrt().recip(), T::of(EPSILON));
-        let keep = (T::of(BETA.0), T::of(BETA.1));
-        let take = (T::of(1.0 - BETA.0), T::of(1.0 - BETA.1));
-        for (member, (&rate, &scale)) in rates.iter().zip(scales).enumerate() {
-            let own = member * each..(member + 1) * each;
-            let (rate, scale) = (T::of(rate / self.outer.correction.0), T::of(scale));
-            let moments = first[own.clone()].iter_mut().zip(&mut second[own.clone()]);
-            for ((p, &g), (m, v)) in parameter[own.clone()].iter_mut().zip(&grad[own]).zip(moments) {
-                let g = scale * g;
-                *m = keep.0 * *m + take.0 * g;
-                *v = keep.1 * *v + take.1 * (g * g);
-                *p -= rate * *m / (v.sqrt() * root + epsilon);
+    for_real!(grad, T => look(&grad.contiguous()?, |grad: &[T]| {
+        overwrite(&[parameter], &mut |lent: &mut [&mut [T]]| {
+            let each = grad.len() / factors.len();
+            for ((parameter, grad), &factor) in lent[0].chunks_exact_mut(each).zip(grad.chunks_exact(each)).zip(&factors) {
+                let factor = T::of(factor);
+                parameter.iter_mut().zip(grad).for_each(|(p, &g)| *p -= factor * g);
             }
-        }
-        Ok(())
-    }
-}
-
-impl<T: Real> InplaceOp2 for Descent<'_, T> {
-    fn name(&self) -> &'static str {
-        "descend"
-    }
-
-    fn cpu_fwd(&self, parameter: &mut CpuStorage, parameter_at: &Layout, grad: &CpuStorage, grad_at: &Layout) -> Result<()> {
-        let (parameter, grad) = (slice_mut::<T>(parameter, parameter_at)?, slice::<T>(grad, grad_at)?);
-        let each = grad.len() / self.factors.len();
-        for ((parameter, grad), &factor) in parameter.chunks_exact_mut(each).zip(grad.chunks_exact(each)).zip(self.factors) {
-            let factor = T::of(factor);
-            parameter.iter_mut().zip(grad).for_each(|(p, &g)| *p -= factor * g);
-        }
-        Ok(())
-    }
+            Ok(())
+        })
+    }))
 }

@@ -110,7 +110,7 @@ pub fn pattern(scores: &Tensor) -> Result<Tensor> {
 }
 
 /// Angles of the rotary positions, token by token, pair by pair.
-fn angles(tokens: usize, width: usize, time: f64) -> impl Iterator<Item = f64> {
+pub(crate) fn angles(tokens: usize, width: usize, time: f64) -> impl Iterator<Item = f64> {
     (0..tokens).flat_map(move |t| (0..width / 2).map(move |i| t as f64 / time.powf(2.0 * i as f64 / width as f64)))
 }
 

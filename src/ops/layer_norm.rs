@@ -46,6 +46,54 @@ fn moments<T: Real>(row: &[T]) -> (T, T) {
     (mean, (variance + T::of(EPSILON)).sqrt().recip())
 }
 
+/// y = (x − mean)·scale·gain + bias, row by row; mean and scale are kept for the backward pass.
+pub(crate) fn normalise<T: Real>(x: &[T], gain: &[T], bias: &[T], y: &mut [T], mut keep: impl FnMut((T, T))) {
+    let width = gain.len();
+    for (row, out) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
+        let (mean, scale) = moments(row);
+        keep((mean, scale));
+        for (((out, &x), &gain), &bias) in out.iter_mut().zip(row).zip(gain).zip(bias) {
+            *out = (x - mean) * scale * gain + bias;
+        }
+    }
+}
+
+/// Mean and 1/√(variance + ε) of each row.
+pub(crate) fn all_moments<T: Real>(x: &[T], width: usize) -> impl Iterator<Item = (T, T)> {
+    x.chunks_exact(width).map(moments)
+}
+
+/// Adds the gradients of what `normalise` reads to those that are there.
+///
+/// With x̂ the normalised row and g = gradient·gain: ∂x = scale·(g − mean(g) − x̂·mean(g x̂)).
+pub(crate) fn slope<T: Real>(
+    x: &[T],
+    moments: impl Iterator<Item = (T, T)>,
+    gain: &[T],
+    grad: &[T],
+    grad_x: &mut [T],
+    (grad_gain, grad_bias): (&mut [T], &mut [T]),
+) {
+    let width = gain.len();
+    let count = T::of(width as f64);
+    let (mut normalised, mut scaled) = (zeros::<T>(width), zeros::<T>(width));
+    let rows = x.chunks_exact(width).zip(grad.chunks_exact(width)).zip(grad_x.chunks_exact_mut(width));
+    for (((row, grad), out), (mean, scale)) in rows.zip(moments) {
+        for ((normalised, &x), (grad_gain, &grad)) in normalised.iter_mut().zip(row).zip(grad_gain.iter_mut().zip(grad)) {
+            *normalised = (x - mean) * scale;
+            *grad_gain += grad * *normalised;
+        }
+        for ((scaled, &gain), (grad_bias, &grad)) in scaled.iter_mut().zip(gain).zip(grad_bias.iter_mut().zip(grad)) {
+            *scaled = grad * gain;
+            *grad_bias += grad;
+        }
+        let (a, b) = (sum(&scaled) / count, dot(&scaled, &normalised) / count);
+        for ((out, &scaled), &normalised) in out.iter_mut().zip(&scaled).zip(&normalised) {
+            *out += scale * (scaled - a - normalised * b);
+        }
+    }
+}
+
 impl<T: Real> CustomOp3 for LayerNorm<T> {
     fn name(&self) -> &'static str {
         "layer_norm"
@@ -65,14 +113,8 @@ impl<T: Real> CustomOp3 for LayerNorm<T> {
         let mut y = zeros(x.len());
         let each = x.len() / members;
         for member in 0..members {
-            let (gain, bias) = (&gain[member * width..][..width], &bias[member * width..][..width]);
-            let rows = x[member * each..][..each].chunks_exact(width);
-            for (row, out) in rows.zip(y[member * each..][..each].chunks_exact_mut(width)) {
-                let (mean, scale) = moments(row);
-                for i in 0..width {
-                    out[i] = (row[i] - mean) * scale * gain[i] + bias[i];
-                }
-            }
+            let (rows, lanes) = (member * each..(member + 1) * each, member * width..(member + 1) * width);
+            normalise(&x[rows.clone()], &gain[lanes.clone()], &bias[lanes], &mut y[rows], |_| ());
         }
         Ok((T::to_cpu_storage_owned(y), x_at.shape().clone()))
     }
@@ -86,33 +128,18 @@ impl<T: Real> CustomOp3 for LayerNorm<T> {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (members, width) = gain.dims2()?;
-        let count = T::of(width as f64);
         let mut grad_x: Vec<T> = zeros(x.elem_count());
         let mut grad_gain: Vec<T> = zeros(members * width);
         let mut grad_bias: Vec<T> = zeros(members * width);
         let each = x.elem_count() / members;
-        // With x̂ the normalised row and g = gradient·gain: ∂x = scale·(g − mean(g) − x̂·mean(g x̂)).
-        let (mut normalised, mut scaled) = (zeros::<T>(width), zeros::<T>(width));
         look(x, |x: &[T]| {
             look(gain, |gain: &[T]| {
                 look(&grad.contiguous()?, |grad: &[T]| {
                     for member in 0..members {
-                        let lanes = member * width..(member + 1) * width;
-                        let (gain, grad_gain, grad_bias) = (&gain[lanes.clone()], &mut grad_gain[lanes.clone()], &mut grad_bias[lanes]);
-                        for start in (member * each..(member + 1) * each).step_by(width) {
-                            let (row, grad) = (&x[start..start + width], &grad[start..start + width]);
-                            let (mean, scale) = moments(row);
-                            for i in 0..width {
-                                normalised[i] = (row[i] - mean) * scale;
-                                scaled[i] = grad[i] * gain[i];
-                                grad_gain[i] += grad[i] * normalised[i];
-                                grad_bias[i] += grad[i];
-                            }
-                            let (a, b) = (sum(&scaled) / count, dot(&scaled, &normalised) / count);
-                            for (i, out) in grad_x[start..start + width].iter_mut().enumerate() {
-                                *out = scale * (scaled[i] - a - normalised[i] * b);
-                            }
-                        }
+                        let (rows, lanes) = (member * each..(member + 1) * each, member * width..(member + 1) * width);
+                        let x = &x[rows.clone()];
+                        let slopes = (&mut grad_gain[lanes.clone()], &mut grad_bias[lanes.clone()]);
+                        slope(x, all_moments(x, width), &gain[lanes], &grad[rows.clone()], &mut grad_x[rows], slopes);
                     }
                     Ok(())
                 })

@@ -1,8 +1,8 @@
 //! The linear layer of each member of a cohort, with what is added to its output.
 
+use super::matrix::{Matrix, product};
 use super::{Real, for_real, like, look, slice, zeros};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
-use gemm::{Parallelism, gemm};
 use std::marker::PhantomData;
 
 /// What is added to a linear layer's output.
@@ -198,54 +198,5 @@ impl<T: Real> CustomOp3 for Linear<T> {
             })?,
         };
         Ok((grad_x, Some(grad_weight), third.track_op().then_some(grad_third)))
-    }
-}
-
-/// A matrix in memory, by rows or by columns.
-#[derive(Clone, Copy)]
-struct Matrix<'a, T> {
-    numbers: &'a [T],
-    rows: usize,
-    columns: usize,
-    row_stride: isize,
-    column_stride: isize,
-}
-
-impl<'a, T> Matrix<'a, T> {
-    fn rows(numbers: &'a [T], rows: usize, columns: usize) -> Self {
-        Self { numbers: &numbers[..rows * columns], rows, columns, row_stride: columns as isize, column_stride: 1 }
-    }
-
-    fn transposed(self) -> Self {
-        Self { rows: self.columns, columns: self.rows, row_stride: self.column_stride, column_stride: self.row_stride, ..self }
-    }
-}
-
-/// c = a b, or c += a b; c by rows.
-fn product<T: Real>(a: Matrix<T>, b: Matrix<T>, c: &mut [T], add: bool) {
-    assert!(a.columns == b.rows && c.len() == a.rows * b.columns);
-    // SAFETY: the slices hold rows·columns numbers each (`Matrix::rows`, the assertion), which is all that the strides reach; c is borrowed alone.
-    unsafe {
-        gemm(
-            a.rows,
-            b.columns,
-            a.columns,
-            c.as_mut_ptr(),
-            1,
-            b.columns as isize,
-            add,
-            a.numbers.as_ptr(),
-            a.column_stride,
-            a.row_stride,
-            b.numbers.as_ptr(),
-            b.column_stride,
-            b.row_stride,
-            T::one(),
-            T::one(),
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
     }
 }

@@ -10,13 +10,17 @@ mod attention;
 mod check;
 mod cross_entropy;
 mod gelu;
-mod layer_norm;
+pub(crate) mod layer_norm;
+pub(crate) mod lend;
 mod linear;
+pub(crate) mod matrix;
 mod tokens;
 
 pub use adam::{Adam, adam, descend};
+pub(crate) use attention::angles;
 pub use attention::{Heads, attention, attention_and_pattern, attention_composed, pattern, rotated, scores, split, weighted};
 pub use cross_entropy::{cross_entropy, cross_entropy_composed};
+pub(crate) use gelu::{bend_gelu, slope_gelu};
 pub use gelu::{gelu, gelu_composed};
 pub use layer_norm::{layer_norm, layer_norm_composed};
 pub use linear::{Plus, linear, linear_composed};
@@ -25,7 +29,7 @@ pub use tokens::{interleave, pick, tokens};
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, WithDType, bail};
 
 /// f32, in which models train, and f64, in which gradients are checked.
-pub trait Real: WithDType + num_traits::Float + std::iter::Sum {
+pub trait Real: WithDType + num_traits::Float + std::iter::Sum + Default {
     /// The nearest number of this type.
     fn of(value: f64) -> Self {
         <Self as WithDType>::from_f64(value)
@@ -109,7 +113,7 @@ fn zeros<T: Real>(count: usize) -> Vec<T> {
 
 /// Σ aᵢbᵢ with eight fixed partial sums, which the compiler keeps in vector registers; the order of addition never changes.
 #[inline(always)]
-fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     let mut partial = [T::zero(); 8];
     let (a_lanes, b_lanes) = (a.chunks_exact(8), b.chunks_exact(8));
     let tail: T = a_lanes.remainder().iter().zip(b_lanes.remainder()).map(|(&a, &b)| a * b).sum();

@@ -113,6 +113,11 @@ impl Transformer {
         &self.parameters
     }
 
+    /// What positions add, `[K, D, ≥T]`; none where they are rotary.
+    pub(crate) fn positions(&self) -> Option<&Tensor> {
+        self.positions.as_ref()
+    }
+
     /// Does something with one member by itself: a cohort of one, copied where it has neighbours.
     pub fn alone<R>(&self, member: usize, work: impl FnOnce(&Self) -> crate::Result<R>) -> crate::Result<R> {
         if self.parameters.members() == 1 {

@@ -1,0 +1,258 @@
+//! One block, forward and backward, on the rows of its stream.
+
+use super::attention::{Attending, Room};
+use super::lanes::{LANES, Lanes};
+use super::norm::Normalised;
+use super::places::{BlockPlaces, MlpPlaces};
+use super::sizes::{Rows, Sizes};
+use crate::ops::Real;
+use crate::ops::matrix::{Matrix, product, spaced_product};
+use crate::ops::{bend_gelu, slope_gelu};
+use candle_core::Result;
+
+/// What a block leaves for its backward pass.
+#[derive(Default)]
+pub(super) struct Block<T> {
+    /// Weights in the order of the lanes.
+    qkv: Vec<T>,
+    projection: Vec<T>,
+    normalised: Normalised<T>,
+    q: Vec<T>,
+    kv: Vec<T>,
+    pattern: Vec<Lanes<T>>,
+    z: Vec<T>,
+    /// The stream between attention and MLP, where there is an MLP.
+    middle: Vec<T>,
+    mlp: Mlp<T>,
+}
+
+#[derive(Default)]
+struct Mlp<T> {
+    normalised: Normalised<T>,
+    before: Vec<T>,
+    after: Vec<T>,
+}
+
+/// Gradients on their way, with room that all blocks use in turn.
+#[derive(Default)]
+pub(super) struct Grads<T> {
+    pub stream: Vec<T>,
+    pub rows: Vec<T>,
+    below: Vec<T>,
+    z: Vec<T>,
+    q: Vec<T>,
+    kv: Vec<T>,
+    hidden: Vec<T>,
+    qkv_weight: Vec<T>,
+    projection: Vec<T>,
+    pub room: Room<T>,
+}
+
+/// Where a block stands.
+#[derive(Clone, Copy)]
+pub(super) struct At<'a, T> {
+    pub sizes: Sizes,
+    pub places: &'a BlockPlaces,
+    pub weights: &'a [&'a [T]],
+    pub rows: Rows<'a>,
+    /// Nobody but the query attends.
+    pub query_alone: bool,
+    pub turns: &'a [(T, T)],
+    pub heard: &'a [Lanes<T>],
+}
+
+impl<'a, T: Real> At<'a, T> {
+    /// Queries are made of the queries' rows alone, where those lie evenly.
+    fn even_queries(&self) -> bool {
+        self.query_alone && matches!(self.rows, Rows::Each)
+    }
+
+    fn attending(&self) -> Attending<'a, T> {
+        let query_rows = if self.even_queries() { None } else { Some(self.rows) };
+        let first = if self.query_alone { self.sizes.tokens - 1 } else { 0 };
+        Attending { sizes: self.sizes, first, rows: self.rows, query_rows, turns: self.turns, heard: self.heard }
+    }
+
+    /// The rows of which queries are made, and how far each begins after the one before.
+    fn query_span(&self, rows: usize) -> (usize, usize, usize) {
+        let Sizes { sequences, tokens, width, .. } = self.sizes;
+        if self.even_queries() { (sequences, (tokens - 1) * width, tokens * width) } else { (rows, 0, width) }
+    }
+
+    /// The row of the stream that an attending token adds to, for each of those after the block.
+    fn row_below(&self, own: usize) -> usize {
+        let count = self.attending().count();
+        self.rows.of(own / count * self.sizes.tokens + self.sizes.tokens - count + own % count)
+    }
+}
+
+fn lanes<T>(numbers: &[T]) -> &[Lanes<T>] {
+    numbers.as_chunks::<LANES>().0
+}
+
+fn lanes_mut<T>(numbers: &mut [T]) -> &mut [Lanes<T>] {
+    numbers.as_chunks_mut::<LANES>().0
+}
+
+impl<T: Real> Block<T> {
+    /// `stream` [rows, D] → `out` [B·T or B, D].
+    pub fn forward(&mut self, at: At<T>, stream: &[T], out: &mut Vec<T>, room: &mut Room<T>) {
+        let (sizes, places) = (at.sizes, at.places);
+        let (width, padded) = (sizes.width, sizes.padded());
+        let rows = stream.len() / width;
+        self.qkv.resize(3 * padded * width, T::zero());
+        sizes.rows_into_lanes(3, at.weights[places.qkv], &mut self.qkv);
+        self.projection.resize(width * padded, T::zero());
+        sizes.columns_into_lanes(at.weights[places.projection], &mut self.projection);
+        self.normalised.forward(places.norm, at.weights, stream);
+
+        let (queries, offset, stride) = at.query_span(rows);
+        let (q_weight, kv_weight) = self.qkv.split_at(padded * width);
+        self.q.resize(queries * padded, T::zero());
+        let query_rows = Matrix::spaced(&self.normalised.rows()[offset..], queries, width, stride);
+        product(query_rows, Matrix::rows(q_weight, padded, width).transposed(), &mut self.q, false);
+        self.kv.resize(rows * 2 * padded, T::zero());
+        let all_rows = Matrix::rows(self.normalised.rows(), rows, width);
+        product(all_rows, Matrix::rows(kv_weight, 2 * padded, width).transposed(), &mut self.kv, false);
+
+        let attending = at.attending();
+        let count = sizes.sequences * attending.count();
+        self.z.resize(count * padded, T::zero());
+        self.pattern.resize(count * sizes.groups * sizes.tokens, [T::zero(); LANES]);
+        attending.forward(lanes(&self.q), lanes(&self.kv), lanes_mut(&mut self.z), &mut self.pattern, room);
+
+        let middle = if places.mlp.is_some() { &mut self.middle } else { &mut *out };
+        middle.resize(count * width, T::zero());
+        for (own, row) in middle.chunks_exact_mut(width).enumerate() {
+            row.copy_from_slice(&stream[at.row_below(own) * width..][..width]);
+        }
+        let projection = Matrix::rows(&self.projection, width, padded);
+        product(Matrix::rows(&self.z, count, padded), projection.transposed(), middle, true);
+        if let Some(places) = &places.mlp {
+            self.mlp.forward(places, at.weights, &self.middle, width, out);
+        }
+    }
+
+    /// The pattern of the forward pass before, in which every token attended, `[B, H, T, T]`.
+    pub fn pattern(&self, sizes: Sizes) -> Vec<T> {
+        let Sizes { sequences, tokens, heads, groups, .. } = sizes;
+        let mut pattern = Vec::with_capacity(sequences * heads * tokens * tokens);
+        for own in self.pattern.chunks_exact(tokens * groups * tokens) {
+            for head in 0..heads {
+                for t in 0..tokens {
+                    let row = &own[(t * groups + head / LANES) * tokens..][..tokens];
+                    let seen = sizes.seen(t);
+                    pattern.extend(row[..seen].iter().map(|lanes| lanes[head % LANES]));
+                    // What a token does not see was never written.
+                    pattern.extend(std::iter::repeat_n(T::zero(), tokens - seen));
+                }
+            }
+        }
+        pattern
+    }
+
+    /// From the gradient of what comes out of the block, `grads.stream`, to that of what went in, in its place.
+    pub fn backward(&mut self, at: At<T>, stream: &[T], grads: &mut Grads<T>, of: &mut [&mut [T]]) -> Result<()> {
+        let (sizes, places) = (at.sizes, at.places);
+        let (width, padded) = (sizes.width, sizes.padded());
+        let rows = stream.len() / width;
+        if let Some(places) = &places.mlp {
+            self.mlp.backward(places, at.weights, &self.middle, width, grads, of)?;
+        }
+        let attending = at.attending();
+        let count = sizes.sequences * attending.count();
+
+        grads.z.resize(count * padded, T::zero());
+        let grad_out = Matrix::rows(&grads.stream, count, width);
+        product(grad_out, Matrix::rows(&self.projection, width, padded), &mut grads.z, false);
+        grads.projection.resize(width * padded, T::zero());
+        product(grad_out.transposed(), Matrix::rows(&self.z, count, padded), &mut grads.projection, false);
+        sizes.columns_from_lanes(&grads.projection, of[places.projection]);
+
+        let (queries, offset, stride) = at.query_span(rows);
+        for (room, size) in [(&mut grads.q, queries * padded), (&mut grads.kv, rows * 2 * padded)] {
+            room.clear();
+            room.resize(size, T::zero());
+        }
+        let (grad_q, grad_kv) = (lanes_mut(&mut grads.q), lanes_mut(&mut grads.kv));
+        attending.backward(lanes(&self.q), lanes(&self.kv), &self.pattern, lanes(&grads.z), grad_q, grad_kv, &mut grads.room);
+
+        grads.qkv_weight.resize(3 * padded * width, T::zero());
+        let (grad_q_weight, grad_kv_weight) = grads.qkv_weight.split_at_mut(padded * width);
+        let (grad_q, grad_kv) = (Matrix::rows(&grads.q, queries, padded), Matrix::rows(&grads.kv, rows, 2 * padded));
+        let query_rows = Matrix::spaced(&self.normalised.rows()[offset..], queries, width, stride);
+        product(grad_q.transposed(), query_rows, grad_q_weight, false);
+        product(grad_kv.transposed(), Matrix::rows(self.normalised.rows(), rows, width), grad_kv_weight, false);
+        sizes.rows_from_lanes(3, &grads.qkv_weight, of[places.qkv]);
+
+        let (q_weight, kv_weight) = self.qkv.split_at(padded * width);
+        grads.rows.resize(rows * width, T::zero());
+        product(grad_kv, Matrix::rows(kv_weight, 2 * padded, width), &mut grads.rows, false);
+        spaced_product(grad_q, Matrix::rows(q_weight, padded, width), &mut grads.rows[offset..], stride, true);
+
+        grads.below.clear();
+        grads.below.resize(rows * width, T::zero());
+        for (own, from) in grads.stream.chunks_exact(width).enumerate() {
+            let to = &mut grads.below[at.row_below(own) * width..][..width];
+            to.iter_mut().zip(from).for_each(|(to, &from)| *to += from);
+        }
+        self.normalised.backward(places.norm, at.weights, stream, &grads.rows, &mut grads.below, of)?;
+        std::mem::swap(&mut grads.stream, &mut grads.below);
+        Ok(())
+    }
+}
+
+impl<T: Real> Mlp<T> {
+    fn forward(&mut self, places: &MlpPlaces, weights: &[&[T]], middle: &[T], width: usize, out: &mut Vec<T>) {
+        let rows = middle.len() / width;
+        self.normalised.forward(places.norm, weights, middle);
+        let (weight, bias) = (weights[places.fc1.0], weights[places.fc1.1]);
+        let hidden = bias.len();
+        self.before.resize(rows * hidden, T::zero());
+        self.before.chunks_exact_mut(hidden).for_each(|row| row.copy_from_slice(bias));
+        let input = Matrix::rows(self.normalised.rows(), rows, width);
+        product(input, Matrix::rows(weight, hidden, width).transposed(), &mut self.before, true);
+        self.after.resize(rows * hidden, T::zero());
+        self.after.iter_mut().zip(&self.before).for_each(|(to, &x)| *to = bend_gelu(x));
+        let (weight, bias) = (weights[places.fc2.0], weights[places.fc2.1]);
+        out.resize(rows * width, T::zero());
+        for (out, row) in out.chunks_exact_mut(width).zip(middle.chunks_exact(width)) {
+            out.iter_mut().zip(row).zip(bias).for_each(|((out, &x), &bias)| *out = x + bias);
+        }
+        product(Matrix::rows(&self.after, rows, hidden), Matrix::rows(weight, width, hidden).transposed(), out, true);
+    }
+
+    /// Adds to `grads.stream` what goes through the MLP.
+    fn backward(
+        &self,
+        places: &MlpPlaces,
+        weights: &[&[T]],
+        middle: &[T],
+        width: usize,
+        grads: &mut Grads<T>,
+        of: &mut [&mut [T]],
+    ) -> Result<()> {
+        let rows = middle.len() / width;
+        let hidden = weights[places.fc1.1].len();
+        let grad_out = Matrix::rows(&grads.stream, rows, width);
+        add_up_rows(&grads.stream, of[places.fc2.1]);
+        product(grad_out.transposed(), Matrix::rows(&self.after, rows, hidden), of[places.fc2.0], false);
+        grads.hidden.resize(rows * hidden, T::zero());
+        product(grad_out, Matrix::rows(weights[places.fc2.0], width, hidden), &mut grads.hidden, false);
+        grads.hidden.iter_mut().zip(&self.before).for_each(|(grad, &x)| *grad *= slope_gelu(x));
+        add_up_rows(&grads.hidden, of[places.fc1.1]);
+        let grad_hidden = Matrix::rows(&grads.hidden, rows, hidden);
+        product(grad_hidden.transposed(), Matrix::rows(self.normalised.rows(), rows, width), of[places.fc1.0], false);
+        grads.rows.resize(rows * width, T::zero());
+        product(grad_hidden, Matrix::rows(weights[places.fc1.0], hidden, width), &mut grads.rows, false);
+        self.normalised.backward(places.norm, weights, middle, &grads.rows, &mut grads.stream, of)
+    }
+}
+
+/// Σ of rows, written to `sum`.
+pub(super) fn add_up_rows<T: Real>(rows: &[T], sum: &mut [T]) {
+    sum.fill(T::zero());
+    for row in rows.chunks_exact(sum.len()) {
+        sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x);
+    }
+}

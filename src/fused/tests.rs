@@ -1,0 +1,183 @@
+//! The fused step against the transformer's own forward pass and candle's gradients, and against finite differences, in f64.
+
+use super::*;
+use crate::clamp::{Clamp, New};
+use crate::experiment::Positions;
+use crate::gate::Gate;
+use crate::gradients::Gradients;
+use crate::ops::cross_entropy;
+use crate::seeds::stream;
+use crate::site::Site;
+use crate::transformer::Parameters;
+use crate::transformer::{Architecture, Tokens, Transformer};
+use candle_core::{DType, Device, Tensor};
+use rand_distr::{Distribution, StandardNormal};
+
+const BASE: Architecture = Architecture {
+    layers: 2,
+    width: 12,
+    heads: 3,
+    hidden: None,
+    features: 7,
+    example_bias: true,
+    outputs: 5,
+    positions: Positions::Rope,
+    time: 100.0,
+    norms: true,
+    causal: true,
+};
+
+fn transformer(architecture: &Architecture, members: u64) -> Transformer {
+    let models = (0..members).map(|member| {
+        let draw = |(name, shape): (String, Vec<usize>)| {
+            let mut random = stream(member, &name, 0);
+            let numbers: Vec<f64> = (0..shape.iter().product()).map(|_| StandardNormal.sample(&mut random)).collect();
+            (name, (Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap() * 0.5).unwrap())
+        };
+        architecture.parameters().into_iter().map(draw).collect()
+    });
+    let parameters = Parameters::stack(&models.collect::<Vec<_>>(), &Device::Cpu).unwrap();
+    Transformer::new(architecture.clone(), parameters).unwrap()
+}
+
+/// Six sequences of three pairs of four exemplars; one label is never seen.
+fn tokens(architecture: &Architecture, members: usize, batch: u64) -> Tokens {
+    let mut random = stream(batch, "features", 0);
+    let numbers: Vec<f64> = (0..members * 4 * architecture.features).map(|_| StandardNormal.sample(&mut random)).collect();
+    let whole = |below: u32, salt: u32| {
+        let numbers: Vec<u32> = (0..(members * 18) as u32).map(|i| (i * 7 + i / 3 + salt + batch as u32) % below).collect();
+        Tensor::from_vec(numbers, (members, 6, 3), &Device::Cpu).unwrap()
+    };
+    Tokens {
+        features: Tensor::from_vec(numbers, (members, 4, architecture.features), &Device::Cpu).unwrap(),
+        examples: whole(4, 0),
+        labels: whole(architecture.outputs as u32 - 1, 1),
+    }
+}
+
+fn distance(a: &Tensor, b: &Tensor) -> f64 {
+    (a - b).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap()
+}
+
+fn largest(a: &Tensor) -> f64 {
+    distance(a, &a.zeros_like().unwrap())
+}
+
+/// Two steps' losses and gradients, both ways; the second on other labels, so that nothing may be left of the first.
+fn check(architecture: &Architecture, members: usize, silenced: Option<Vec<bool>>) {
+    let transformer = transformer(architecture, members as u64);
+    let mut fused = Fused::<f64>::new(&transformer).unwrap();
+    let silenced: Option<Arc<[bool]>> = silenced.map(Arc::from);
+    let of_layers = (0..architecture.layers).map(|layer| silenced.clone().filter(|_| layer + 1 == architecture.layers)).collect();
+    for batch in 0..2 {
+        let input = tokens(architecture, members, batch);
+        let clamps = silenced.iter().map(|silences| {
+            let mask = silences.iter().map(|&silent| u8::from(silent)).collect::<Vec<_>>();
+            let shape = (silences.len() / architecture.heads, 1, architecture.heads, 1, 1);
+            Clamp {
+                place: (Site::Value, Some(architecture.layers - 1)),
+                mask: Some(Tensor::from_vec(mask, shape, &Device::Cpu).unwrap()),
+                new: New::Constant(0.0),
+                strength: None,
+                detach: false,
+                silences: None,
+            }
+        });
+        let logits = transformer.forward(&input, &mut Gate::clamping(clamps.collect())).unwrap();
+        let losses = cross_entropy(&logits, &input.targets().unwrap()).unwrap();
+        let expected = Gradients::of(&losses, transformer.parameters()).unwrap();
+        let own = fused.forward(&transformer, &input, &of_layers).unwrap();
+        for (own, expected) in own.iter().zip(losses.to_vec1::<f64>().unwrap()) {
+            assert!((own - expected).abs() < 1e-12, "{architecture:?}: loss {own}, not {expected}");
+        }
+        if members == 1 {
+            check_evaluation(&transformer, &input, &of_layers, &logits);
+        }
+        fused.backward(&transformer, &input).unwrap();
+        for (((name, _), own), expected) in transformer.parameters().iter().zip(fused.gradients()).zip(expected.iter()) {
+            let away = distance(own, expected) / largest(expected).max(1.0);
+            assert!(away < 1e-12, "{architecture:?}, batch {batch}: {name} by {away}");
+        }
+    }
+}
+
+/// Logits, with and without looking at the patterns, and the patterns.
+fn check_evaluation(transformer: &Transformer, input: &Tokens, silenced: &Silenced, logits: &Tensor) {
+    let layers = transformer.architecture().layers;
+    let mut gate = Gate::looking_at((0..layers).map(|layer| (Site::Pattern, Some(layer))));
+    // Without values of the last layer's heads its patterns are the same.
+    transformer.forward(input, &mut gate).unwrap();
+    let mut evaluation = FusedEvaluation::<f64>::new(transformer).unwrap();
+    for patterns in [true, false] {
+        let (own, seen) = evaluation.forward(transformer, input, silenced, patterns).unwrap();
+        assert!(distance(&own, logits) < 1e-12 * largest(logits).max(1.0));
+        assert_eq!(seen.len(), if patterns { layers } else { 0 });
+        for (own, (_, expected)) in seen.iter().zip(gate.take_seen()) {
+            assert!(distance(own, &expected) < 1e-12);
+        }
+    }
+}
+
+#[test]
+fn the_base_and_each_option_agree_with_the_graph() {
+    let options: [fn(&mut Architecture); 10] = [
+        |_| (),
+        |own| own.positions = Positions::Learned,
+        |own| own.positions = Positions::Sinusoidal,
+        |own| own.norms = false,
+        |own| own.causal = false,
+        |own| own.hidden = Some(9),
+        |own| own.layers = 1,
+        |own| (own.layers, own.positions) = (1, Positions::Learned),
+        |own| (own.heads, own.width, own.layers, own.hidden) = (9, 36, 3, Some(10)),
+        |own| (own.example_bias, own.norms, own.causal, own.hidden) = (false, false, false, Some(9)),
+    ];
+    for option in options {
+        let mut architecture = BASE;
+        option(&mut architecture);
+        check(&architecture, 1, None);
+    }
+}
+
+#[test]
+fn members_have_their_own_numbers() {
+    check(&BASE, 3, None);
+    check(&Architecture { positions: Positions::Learned, ..BASE }, 2, None);
+}
+
+#[test]
+fn silenced_heads_have_no_values() {
+    check(&BASE, 1, Some(vec![true, false, true]));
+    check(&BASE, 2, Some(vec![true, false, true, false, false, true]));
+}
+
+#[test]
+fn gradients_are_finite_differences() {
+    let architecture = Architecture { hidden: Some(6), ..BASE };
+    let (transformer, input) = (transformer(&architecture, 1), tokens(&architecture, 1, 0));
+    let mut fused = Fused::<f64>::new(&transformer).unwrap();
+    let silenced = vec![None; 2];
+    fused.forward(&transformer, &input, &silenced).unwrap();
+    fused.backward(&transformer, &input).unwrap();
+    for (index, (name, var)) in transformer.parameters().iter().enumerate() {
+        let numbers: Vec<f64> = var.flatten_all().unwrap().to_vec1().unwrap();
+        let gradient: Vec<f64> = fused.gradients()[index].flatten_all().unwrap().to_vec1().unwrap();
+        let mut at = |numbers: Vec<f64>| {
+            var.set(&Tensor::from_vec(numbers, var.shape(), &Device::Cpu).unwrap()).unwrap();
+            fused.forward(&transformer, &input, &silenced).unwrap()[0]
+        };
+        for place in (0..numbers.len()).step_by(1 + numbers.len() / 15) {
+            let mut moved = |by: f64| at(numbers.iter().enumerate().map(|(i, &x)| if i == place { x + by } else { x }).collect());
+            let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+            assert!((slope - gradient[place]).abs() < 1e-8, "{name}, {place}: {slope}, not {}", gradient[place]);
+        }
+        at(numbers);
+    }
+}
+
+#[test]
+fn another_type_of_number_is_refused() {
+    let message = Fused::<f32>::new(&transformer(&BASE, 1)).err().unwrap().to_string();
+    assert!(message.contains("a fused step is for F32 on the CPU"), "{message}");
+    assert_eq!(transformer(&BASE, 1).parameters().dtype(), DType::F64);
+}
