@@ -142,8 +142,8 @@ fn word(value: &impl Serialize) -> FlatValue {
 mod tests {
     use super::*;
     use crate::experiment::parse;
-    use crate::experiment::read::expand;
     use crate::experiment::read::tests::BASE;
+    use crate::experiment::read::{Changes, expand};
 
     fn base() -> Experiment {
         parse(BASE, "base.toml").unwrap()
@@ -162,7 +162,7 @@ mod tests {
         let base = base();
         // Recorded: whoever changes it gives every run a new name.
         assert_eq!(base.run_id(), "base-cdf7c740");
-        let set = |option: &str| expand(BASE, "base.toml", &[option.into()], &[]).unwrap()[0].run_id();
+        let set = |option: &str| expand(BASE, "base.toml", &Changes { sets: &[option.into()], ..Changes::default() }).unwrap()[0].run_id();
         assert_eq!(set("checkpoint.recovery_seconds=5"), base.run_id());
         assert_eq!(set("train.sequences=600000"), base.run_id(), "another spelling of the same value");
         assert_eq!(set("model.width=64"), base.run_id(), "a default written out");
@@ -182,7 +182,7 @@ mod tests {
             "checkpoint.at=[1,2]",
         ];
         let options = options.map(String::from);
-        let full = expand(BASE, "base.toml", &options, &[]).unwrap().remove(0);
+        let full = expand(BASE, "base.toml", &Changes { sets: &options, ..Changes::default() }).unwrap().remove(0);
         let names = |experiment: &Experiment| experiment.flat().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
         assert_eq!(names(&full), names(&base()));
 
