@@ -3,7 +3,7 @@
 use bevy_app::App;
 use candle_core::Device;
 use optogen::bank::ClassBank;
-use optogen::experiment::load;
+use optogen::experiment::{Changes, load};
 use optogen_systems::spawn::{StartingPoint, form_cohorts, spawn_model};
 use rand_distr::{Distribution, StandardNormal};
 use std::path::PathBuf;
@@ -65,7 +65,7 @@ pub fn world(file: &str, sets: &[String], models: usize, bank: &ClassBank) -> Re
     let world = app.world_mut();
     let entity = world.spawn(bank.clone()).id();
     let mut spawned = Vec::new();
-    for experiment in load(&path, sets, &[seeds])? {
+    for experiment in load(&path, &Changes { sets, grids: &[seeds], ..Changes::default() })? {
         let start = StartingPoint::initial(&experiment, bank)?;
         spawned.push(spawn_model(world, entity, experiment.run_id(), experiment, Vec::new(), start)?);
     }

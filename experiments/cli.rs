@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use optogen::Result;
-use optogen::experiment::{Experiment, load_with};
+use optogen::experiment::{Changes, Experiment, load_with};
 use std::path::{Path, PathBuf};
 
 /// Trains small transformers and watches in-context learning form.
@@ -49,6 +49,9 @@ pub struct RunArguments {
     /// Where run folders go, OUT/run=ID/ each.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub out: PathBuf,
+    /// One of the file's [scale] tables: laptop for a quick look, smoke for a test; full is the file as it stands.
+    #[arg(long, value_name = "NAME")]
+    pub scale: Option<String>,
     /// Changes a key of the file: train.sequences=100000, evaluator.0.context=4; nothing after the = takes the key out.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
@@ -112,6 +115,9 @@ pub struct OnTopArguments {
     /// A file on top of the run's experiment: further [[intervention]], [[pass]] and [[hook]], [measures], and [sweep] for many sets of them.
     #[arg(long = "with", value_name = "FILE")]
     pub with: Option<PathBuf>,
+    /// A scale of that file, as in `optogen run`.
+    #[arg(long, value_name = "NAME")]
+    pub scale: Option<String>,
     /// Changes a key, as in `optogen run`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
@@ -123,12 +129,13 @@ pub struct OnTopArguments {
 impl OnTopArguments {
     /// The experiments that this makes of a run folder's.
     pub fn experiments(&self, run: &Path) -> Result<Vec<Experiment>> {
-        load_with(&run.join("experiment.toml"), self.with.as_deref(), &self.sets, &self.grids)
+        let changes = Changes { scale: self.scale.as_deref(), sets: &self.sets, grids: &self.grids };
+        load_with(&run.join("experiment.toml"), self.with.as_deref(), &changes)
     }
 
     /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {
-        self.with.is_none() && self.sets.is_empty() && self.grids.is_empty()
+        self.with.is_none() && self.scale.is_none() && self.sets.is_empty() && self.grids.is_empty()
     }
 }
 
@@ -159,6 +166,9 @@ pub struct BranchArguments {
 pub struct SitesArguments {
     /// The experiment file.
     pub file: PathBuf,
+    /// A scale of the file, as in `optogen run`.
+    #[arg(long, value_name = "NAME")]
+    pub scale: Option<String>,
     /// Changes a key, as in `optogen run`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
