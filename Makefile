@@ -47,7 +47,7 @@ setup-tests:
 $(VENV)-bench/installed: benches/peers/requirements.txt
 	rm -rf $(VENV)-bench
 	python3 -m venv $(VENV)-bench
-	$(VENV)-bench/bin/pip install --quiet --disable-pip-version-check --requirement $< pyarrow
+	$(VENV)-bench/bin/pip install --quiet --disable-pip-version-check --requirement $< pyarrow matplotlib
 	touch $@
 
 $(VENV)/installed: tests/python/requirements.txt

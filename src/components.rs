@@ -11,6 +11,7 @@
 //! evaluators, interventions and hooks along.
 
 use crate::experiment::{Experiment, HookSpec, InterventionSpec, Schedule};
+use crate::fused::FusedEvaluation;
 use crate::heads::HeadMeasures;
 use crate::metrics::Metrics;
 use crate::sampler::{SequenceSampler, Sequences};
@@ -185,6 +186,10 @@ pub enum EvaluatorSequences {
 /// What an evaluator measured in this step, until it is recorded.
 #[derive(Component, Default)]
 pub struct Evaluation(pub Option<Result<Measured>>);
+
+/// The memory of an evaluator's fused passes, once there was one.
+#[derive(Component, Default)]
+pub struct EvaluationMemory(pub Option<FusedEvaluation>);
 
 /// What is measured on the sequences of an evaluator.
 pub struct Measured {

@@ -5,12 +5,13 @@ use crate::spread::spread;
 use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
-use candle_core::Device;
+use candle_core::{DType, Device, Tensor};
 use optogen::bank::ClassBank;
 use optogen::batch::tokens;
 use optogen::clamp::{Moments, Now, Plan};
 use optogen::components::*;
 use optogen::experiment::MeasureSpec;
+use optogen::fused::FusedEvaluation;
 use optogen::gate::Gate;
 use optogen::heads::HeadMeasures;
 use optogen::metrics::Metrics;
@@ -29,7 +30,7 @@ impl Plugin for EvaluatePlugin {
     }
 }
 
-type Measuring<'a> = (&'a Evaluator, &'a EvaluatorOf, Option<&'a StreamOf>, &'a Plan, &'a mut Evaluation);
+type Measuring<'a> = (&'a Evaluator, &'a EvaluatorOf, Option<&'a StreamOf>, &'a Plan, &'a mut Evaluation, &'a mut EvaluationMemory);
 
 pub(crate) fn evaluate(
     mut evaluators: Query<Measuring>,
@@ -39,7 +40,7 @@ pub(crate) fn evaluate(
     lists: Query<&Interventions>,
     moments: Query<&Moments>,
 ) {
-    spread(evaluators.iter_mut(), |(evaluator, of, bank, plan, mut evaluation)| {
+    spread(evaluators.iter_mut(), |(evaluator, of, bank, plan, mut evaluation, mut memory)| {
         let Ok((model, Status::Running, cohort)) = models.get(of.0) else { return };
         let Ok((members, progress, transformer)) = cohorts.get(cohort.0) else { return };
         // What could not be compiled is not measured.
@@ -48,7 +49,7 @@ pub(crate) fn evaluate(
             let bank = bank.and_then(|bank| banks.get(bank.0).ok());
             let now = now(progress.sequences, std::iter::once(of.0), &lists, &moments);
             let measures = &model.experiment.measures;
-            evaluation.0 = Some(transformer.alone(member, |alone| measure(evaluator, bank, alone, plan, &now, measures)));
+            evaluation.0 = Some(transformer.alone(member, |alone| measure(evaluator, bank, alone, plan, &now, measures, &mut memory.0)));
         }
     });
 }
@@ -61,19 +62,18 @@ fn measure(
     plan: &Plan,
     now: &Now,
     measures: &MeasureSpec,
+    memory: &mut Option<FusedEvaluation>,
 ) -> Result<Measured> {
-    let (layers, heads) = (transformer.architecture().layers, measures.heads);
+    let heads = measures.heads;
     let mut measured = Measured { metrics: Metrics::default(), heads: heads.then(HeadMeasures::default) };
     for chunk in &evaluator.sequences {
         let input = input_of(evaluator, chunk, bank, transformer.parameters().device())?;
-        let patterns = (0..layers).filter(|_| heads).map(|layer| (Site::Pattern, Some(layer)));
-        let mut gate = Gate::looking_at(patterns);
-        let logits = plan.forward(transformer, &input, now, &mut gate)?;
+        let (logits, patterns) = pass(transformer, &input, plan, now, heads, memory)?;
         let labels = input.labels.squeeze(0)?;
         measured.metrics.append(&logits.squeeze(0)?, &labels)?;
         if let Some(heads) = &mut measured.heads {
-            for ((_, layer), pattern) in gate.take_seen() {
-                heads.append(layer.unwrap_or_default(), &pattern.squeeze(0)?, &labels)?;
+            for (layer, pattern) in patterns.iter().enumerate() {
+                heads.append(layer, &pattern.squeeze(0)?, &labels)?;
             }
             if measures.attribution {
                 heads.attribute(&attributions(transformer, &input, plan, now)?, labels.dim(0)?);
@@ -81,6 +81,31 @@ fn measure(
         }
     }
     Ok(measured)
+}
+
+/// Logits `[1, B, C]` and, where they are wanted, the pattern of each layer; fused where that is possible.
+fn pass(
+    transformer: &Transformer,
+    input: &Tokens,
+    plan: &Plan,
+    now: &Now,
+    patterns: bool,
+    memory: &mut Option<FusedEvaluation>,
+) -> Result<(Tensor, Vec<Tensor>)> {
+    let (layers, parameters) = (transformer.architecture().layers, transformer.parameters());
+    if parameters.device().is_cpu()
+        && parameters.dtype() == DType::F32
+        && let Some(silenced) = plan.silenced_alone(layers, now)
+    {
+        let fused = match memory {
+            Some(fused) => fused,
+            None => memory.insert(FusedEvaluation::new(transformer)?),
+        };
+        return Ok(fused.forward(transformer, input, &silenced, patterns)?);
+    }
+    let mut gate = Gate::looking_at((0..layers).filter(|_| patterns).map(|layer| (Site::Pattern, Some(layer))));
+    let logits = plan.forward(transformer, input, now, &mut gate)?;
+    Ok((logits, gate.take_seen().into_iter().map(|(_, pattern)| pattern).collect()))
 }
 
 /// What each head adds to the right answer, layer by layer; by a forward pass of its own, since looking there takes the composed way.

@@ -15,8 +15,8 @@ pub struct RetirePlugin;
 impl Plugin for RetirePlugin {
     fn build(&self, app: &mut App) {
         app.init_resource::<StopRequest>().init_resource::<Provenance>();
-        app.add_systems(Step, (judge, retire, rest).chain().in_set(Stage::Report));
-        app.add_systems(Begin, (judge, retire, rest).chain().in_set(Stage::Report));
+        app.add_systems(Step, (judge, retire.run_if(any_done), rest).chain().in_set(Stage::Report));
+        app.add_systems(Begin, (judge, retire.run_if(any_done), rest).chain().in_set(Stage::Report));
     }
 }
 
@@ -34,6 +34,11 @@ fn judge(mut models: Query<(&mut Status, &MemberOf)>, cohorts: Query<(&Progress,
             *status = Status::Interrupted;
         }
     }
+}
+
+/// Whether there are such whose tables are still open.
+fn any_done(models: Query<&Status, With<RunLog>>) -> bool {
+    models.iter().any(|status| *status != Status::Running)
 }
 
 /// Closes the tables of those, and gives their folders back.

@@ -56,27 +56,27 @@ pub(super) struct At<'a, T> {
     pub weights: &'a [&'a [T]],
     pub rows: Rows<'a>,
     /// Nobody but the query attends.
-    pub last: bool,
+    pub query_alone: bool,
     pub turns: &'a [(T, T)],
     pub heard: &'a [Lanes<T>],
 }
 
 impl<'a, T: Real> At<'a, T> {
     /// Queries are made of the queries' rows alone, where those lie evenly.
-    fn queries_alone(&self) -> bool {
-        self.last && matches!(self.rows, Rows::Each)
+    fn even_queries(&self) -> bool {
+        self.query_alone && matches!(self.rows, Rows::Each)
     }
 
     fn attending(&self) -> Attending<'a, T> {
-        let query_rows = if self.queries_alone() { None } else { Some(self.rows) };
-        let first = if self.last { self.sizes.tokens - 1 } else { 0 };
+        let query_rows = if self.even_queries() { None } else { Some(self.rows) };
+        let first = if self.query_alone { self.sizes.tokens - 1 } else { 0 };
         Attending { sizes: self.sizes, first, rows: self.rows, query_rows, turns: self.turns, heard: self.heard }
     }
 
     /// The rows of which queries are made, and how far each begins after the one before.
     fn query_span(&self, rows: usize) -> (usize, usize, usize) {
         let Sizes { sequences, tokens, width, .. } = self.sizes;
-        if self.queries_alone() { (sequences, (tokens - 1) * width, tokens * width) } else { (rows, 0, width) }
+        if self.even_queries() { (sequences, (tokens - 1) * width, tokens * width) } else { (rows, 0, width) }
     }
 
     /// The row of the stream that an attending token adds to, for each of those after the block.
@@ -131,6 +131,24 @@ impl<T: Real> Block<T> {
         if let Some(places) = &places.mlp {
             self.mlp.forward(places, at.weights, &self.middle, width, out);
         }
+    }
+
+    /// The pattern of the forward pass before, in which every token attended, `[B, H, T, T]`.
+    pub fn pattern(&self, sizes: Sizes) -> Vec<T> {
+        let Sizes { sequences, tokens, heads, groups, .. } = sizes;
+        let mut pattern = Vec::with_capacity(sequences * heads * tokens * tokens);
+        for own in self.pattern.chunks_exact(tokens * groups * tokens) {
+            for head in 0..heads {
+                for t in 0..tokens {
+                    let row = &own[(t * groups + head / LANES) * tokens..][..tokens];
+                    let seen = sizes.seen(t);
+                    pattern.extend(row[..seen].iter().map(|lanes| lanes[head % LANES]));
+                    // What a token does not see was never written.
+                    pattern.extend(std::iter::repeat_n(T::zero(), tokens - seen));
+                }
+            }
+        }
+        pattern
     }
 
     /// From the gradient of what comes out of the block, `grads.stream`, to that of what went in, in its place.
@@ -217,16 +235,24 @@ impl<T: Real> Mlp<T> {
         let rows = middle.len() / width;
         let hidden = weights[places.fc1.1].len();
         let grad_out = Matrix::rows(&grads.stream, rows, width);
-        super::add_up_rows(&grads.stream, of[places.fc2.1]);
+        add_up_rows(&grads.stream, of[places.fc2.1]);
         product(grad_out.transposed(), Matrix::rows(&self.after, rows, hidden), of[places.fc2.0], false);
         grads.hidden.resize(rows * hidden, T::zero());
         product(grad_out, Matrix::rows(weights[places.fc2.0], width, hidden), &mut grads.hidden, false);
         grads.hidden.iter_mut().zip(&self.before).for_each(|(grad, &x)| *grad *= slope_gelu(x));
-        super::add_up_rows(&grads.hidden, of[places.fc1.1]);
+        add_up_rows(&grads.hidden, of[places.fc1.1]);
         let grad_hidden = Matrix::rows(&grads.hidden, rows, hidden);
         product(grad_hidden.transposed(), Matrix::rows(self.normalised.rows(), rows, width), of[places.fc1.0], false);
         grads.rows.resize(rows * width, T::zero());
         product(grad_hidden, Matrix::rows(weights[places.fc1.0], hidden, width), &mut grads.rows, false);
         self.normalised.backward(places.norm, weights, middle, &grads.rows, &mut grads.stream, of)
+    }
+}
+
+/// Σ of rows, written to `sum`.
+pub(super) fn add_up_rows<T: Real>(rows: &[T], sum: &mut [T]) {
+    sum.fill(T::zero());
+    for row in rows.chunks_exact(sum.len()) {
+        sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Where no position tells tokens apart, tokens of one exemplar or label are one row: the first block normalises and projects each once.
 
-use super::places::Places;
+use super::scene::View;
 use super::sizes::{Rows, Sizes};
 use crate::ops::Real;
 use crate::ops::matrix::{Matrix, product, transpose};
@@ -58,15 +58,8 @@ impl<T: Real> Input<T> {
     }
 
     /// The stream `[rows, D]`; `positions` `[D, ≥T]` are added where there are any.
-    pub fn forward(
-        &mut self,
-        sizes: &Sizes,
-        places: &Places,
-        weights: &[&[T]],
-        positions: Option<&[T]>,
-        drawn: &Drawn<T>,
-        stream: &mut Vec<T>,
-    ) {
+    pub fn forward(&mut self, view: &View<T>, stream: &mut Vec<T>) {
+        let View { sizes, places, weights, positions, drawn, .. } = view;
         let width = sizes.width;
         let weight = weights[places.example_weight];
         let features = weight.len() / width;
@@ -144,7 +137,8 @@ impl<T: Real> Input<T> {
 
     /// From the stream's gradient to those of the embeddings and of learned positions. The label table's gradient is zero but for the labels of
     /// the batch before, which are cleared first.
-    pub fn backward(&mut self, sizes: &Sizes, places: &Places, drawn: &Drawn<T>, grad_stream: &[T], grads: &mut [&mut [T]]) {
+    pub fn backward(&mut self, view: &View<T>, grad_stream: &[T], grads: &mut [&mut [T]]) {
+        let View { sizes, places, drawn, .. } = view;
         let width = sizes.width;
         let features = drawn.features.len() / self.distinct;
         let grad_table = &mut *grads[places.label_table];
@@ -185,7 +179,7 @@ impl<T: Real> Input<T> {
         }
         let grad_embedded = if self.shared { &grad_stream[..self.distinct * width] } else { &self.embedded[..] };
         if let Some(bias) = places.example_bias {
-            super::add_up_rows(grad_embedded, grads[bias]);
+            super::block::add_up_rows(grad_embedded, grads[bias]);
         }
         let by_rows = Matrix::rows(grad_embedded, self.distinct, width);
         product(by_rows.transposed(), Matrix::rows(drawn.features, self.distinct, features), grads[places.example_weight], false);

@@ -1,7 +1,7 @@
 //! From the last stream to the loss at the query, and back.
 
 use super::norm::Normalised;
-use super::places::Places;
+use super::scene::View;
 use crate::ops::Real;
 use crate::ops::matrix::{Matrix, product};
 
@@ -15,7 +15,9 @@ pub(super) struct Output<T> {
 
 impl<T: Real> Output<T> {
     /// The mean cross-entropy, in nats, of a stream `[B, D]`; the gradient of the logits is known at once.
-    pub fn forward(&mut self, places: &Places, weights: &[&[T]], stream: &[T], targets: impl Iterator<Item = usize>, width: usize) -> T {
+    pub fn forward(&mut self, view: &View<T>, stream: &[T]) -> T {
+        let View { sizes, places, weights, drawn, .. } = view;
+        let width = sizes.width;
         self.normalised.forward(places.norm, weights, stream);
         let (weight, bias) = (weights[places.unembedding.0], weights[places.unembedding.1]);
         let (classes, sequences) = (bias.len(), stream.len() / width);
@@ -30,7 +32,7 @@ impl<T: Real> Output<T> {
                 *largest = if *largest >= *logit { *largest } else { *logit };
             }
         }
-        let targets: Vec<usize> = targets.collect();
+        let targets: Vec<usize> = drawn.targets(sizes.pairs).collect();
         let of_targets: Vec<T> = targets.iter().enumerate().map(|(sequence, &target)| self.logits[target * sequences + sequence]).collect();
         let mut totals = vec![T::zero(); sequences];
         for row in self.logits.chunks_exact_mut(sequences) {
@@ -52,16 +54,27 @@ impl<T: Real> Output<T> {
         loss
     }
 
+    /// The logits `[B, C]` of a stream `[B, D]`.
+    pub fn logits(&mut self, view: &View<T>, stream: &[T]) -> Vec<T> {
+        let View { sizes, places, weights, .. } = view;
+        self.normalised.forward(places.norm, weights, stream);
+        let (weight, bias) = (weights[places.unembedding.0], weights[places.unembedding.1]);
+        let mut logits = bias.repeat(sizes.sequences);
+        let rows = Matrix::rows(self.normalised.rows(), sizes.sequences, sizes.width);
+        product(rows, Matrix::rows(weight, bias.len(), sizes.width).transposed(), &mut logits, true);
+        logits
+    }
+
     /// The gradients of the unembedding and the last norm; that of the stream is written to `grad_stream`, with room in `rows`.
     pub fn backward(
         &self,
-        places: &Places,
-        weights: &[&[T]],
+        view: &View<T>,
         stream: &[T],
         (grad_stream, rows): (&mut Vec<T>, &mut Vec<T>),
         grads: &mut [&mut [T]],
-        width: usize,
     ) -> candle_core::Result<()> {
+        let View { sizes, places, weights, .. } = view;
+        let width = sizes.width;
         let (weight, sequences) = (weights[places.unembedding.0], stream.len() / width);
         let classes = weight.len() / width;
         let grad_logits = Matrix::rows(&self.logits, classes, sequences);

@@ -9,7 +9,8 @@ use crate::ops::cross_entropy;
 use crate::seeds::stream;
 use crate::site::Site;
 use crate::transformer::Parameters;
-use candle_core::{DType, Device};
+use crate::transformer::{Architecture, Tokens, Transformer};
+use candle_core::{DType, Device, Tensor};
 use rand_distr::{Distribution, StandardNormal};
 
 const BASE: Architecture = Architecture {
@@ -89,10 +90,30 @@ fn check(architecture: &Architecture, members: usize, silenced: Option<Vec<bool>
         for (own, expected) in own.iter().zip(losses.to_vec1::<f64>().unwrap()) {
             assert!((own - expected).abs() < 1e-12, "{architecture:?}: loss {own}, not {expected}");
         }
+        if members == 1 {
+            check_evaluation(&transformer, &input, &of_layers, &logits);
+        }
         fused.backward(&transformer, &input).unwrap();
         for (((name, _), own), expected) in transformer.parameters().iter().zip(fused.gradients()).zip(expected.iter()) {
             let away = distance(own, expected) / largest(expected).max(1.0);
             assert!(away < 1e-12, "{architecture:?}, batch {batch}: {name} by {away}");
+        }
+    }
+}
+
+/// Logits, with and without looking at the patterns, and the patterns.
+fn check_evaluation(transformer: &Transformer, input: &Tokens, silenced: &Silenced, logits: &Tensor) {
+    let layers = transformer.architecture().layers;
+    let mut gate = Gate::looking_at((0..layers).map(|layer| (Site::Pattern, Some(layer))));
+    // Without values of the last layer's heads its patterns are the same.
+    transformer.forward(input, &mut gate).unwrap();
+    let mut evaluation = FusedEvaluation::<f64>::new(transformer).unwrap();
+    for patterns in [true, false] {
+        let (own, seen) = evaluation.forward(transformer, input, silenced, patterns).unwrap();
+        assert!(distance(&own, logits) < 1e-12 * largest(logits).max(1.0));
+        assert_eq!(seen.len(), if patterns { layers } else { 0 });
+        for (own, (_, expected)) in seen.iter().zip(gate.take_seen()) {
+            assert!(distance(own, &expected) < 1e-12);
         }
     }
 }
