@@ -7,7 +7,7 @@ VENV   := .venv
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .NOTPARALLEL:
-.PHONY: help setup build demo test lint bench
+.PHONY: help setup build demo test lint bench cuda
 
 help:  ## says this
 	@echo "optogen: how in-context learning forms and fades while small transformers train"
@@ -35,6 +35,10 @@ lint:  ## formatting and clippy, warnings are errors
 bench: $(VENV)-bench/installed  ## times a step of training beside JAX doing the same, and writes BENCHMARKS.md; makes .venv-bench
 	$(VENV)-bench/bin/python benches/compare.py "$$(cargo bench -p optogen-tests --bench step --no-run --message-format=json \
 		| $(VENV)-bench/bin/python -c 'import json, sys; print([a["executable"] for a in map(json.loads, sys.stdin) if a.get("executable")][-1])')"
+
+cuda: setup  ## builds the program for NVIDIA GPUs, in target/cuda/release; needs none here. The toolkit comes from PyPI where it is missing
+	@scripts/setup_cuda.sh
+	. .cuda/env && cargo build --release --features cuda --target-dir $(TARGET)/cuda
 
 .PHONY: setup-tests
 setup-tests:
