@@ -9,7 +9,7 @@ SCALE  ?= full
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .NOTPARALLEL:
-.PHONY: help setup build demo paper paper-appendix test lint bench
+.PHONY: help setup build demo paper paper-appendix test lint bench cuda
 
 help:  ## says this
 	@echo "optogen: how in-context learning forms and fades while small transformers train"
@@ -44,6 +44,10 @@ bench: $(VENV)-bench/installed  ## times a step of training beside JAX doing the
 	$(VENV)-bench/bin/python benches/compare.py "$$(cargo bench -p optogen-tests --bench step --no-run --message-format=json \
 		| $(VENV)-bench/bin/python -c 'import json, sys; print([a["executable"] for a in map(json.loads, sys.stdin) if a.get("executable")][-1])')"
 
+cuda: setup  ## builds the program for NVIDIA GPUs, in target/cuda/release; needs none here. The toolkit comes from PyPI where it is missing
+	@scripts/setup_cuda.sh
+	. .cuda/env && cargo build --release --features cuda --target-dir $(TARGET)/cuda
+
 .PHONY: setup-tests
 setup-tests:
 	@scripts/setup.sh --tests
@@ -51,7 +55,7 @@ setup-tests:
 $(VENV)-bench/installed: benches/peers/requirements.txt
 	rm -rf $(VENV)-bench
 	python3 -m venv $(VENV)-bench
-	$(VENV)-bench/bin/pip install --quiet --disable-pip-version-check --requirement $< pyarrow
+	$(VENV)-bench/bin/pip install --quiet --disable-pip-version-check --requirement $< pyarrow matplotlib
 	touch $@
 
 $(VENV)/installed: tests/python/requirements.txt

@@ -183,7 +183,7 @@ fn start(world: &mut World, plan: Plan, arguments: &RunArguments) -> Result<Star
         Some(checkpoint) => StartingPoint::from_checkpoint(checkpoint),
         None => StartingPoint::initial(&experiment, &features)?,
     };
-    let log = RunLog::resume(&folder, &experiment, begin.sequences, &mut warnings)?;
+    let log = RunLog::resume(&folder, &experiment.tables(), begin.sequences, &mut warnings)?;
     for warning in warnings {
         eprintln!("warning: {warning}");
     }
