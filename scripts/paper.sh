@@ -86,7 +86,7 @@ appendix() {
     train previous_token_some "three heads do (figure 8)"
     train previous_token_all "all heads do (figure 8)"
     look progress "$(with_seed one_head 5)" "clamps as progress measures (figure 10)" --spread 50
-    look preserve_ablation "$runs/main" "patterns or values kept (table 1)" --spread 1
+    look preserve_ablation "$one" "patterns or values kept (table 1)" --spread 1
     look pairs_ablation "$one" "the wiring between heads (figure 11)" --spread 1
     look direct_path "$one" "what each layer tells the output (figure 12)" --spread 50
     look adding_heads "$one" "every set of heads (figure 14)" --spread 1
