@@ -7,12 +7,12 @@ VENV   := .venv
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .NOTPARALLEL:
-.PHONY: help setup build demo test lint bench cuda
+.PHONY: help setup build demo test lint bench cuda bench-cuda
 
 help:  ## says this
 	@echo "optogen: how in-context learning forms and fades while small transformers train"
 	@echo
-	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 	@echo
 	@echo "Then: $(TARGET)/release/optogen --help"
 
@@ -40,6 +40,11 @@ cuda: setup  ## builds the program for NVIDIA GPUs, in target/cuda/release; need
 	@scripts/setup_cuda.sh
 	. .cuda/env && cargo build --release --features cuda --target-dir $(TARGET)/cuda
 
+# Its own bench build shares all but our crates with `make cuda`; the peer runs where there is a GPU, as the benchmark does.
+bench-cuda: cuda $(VENV)-bench-cuda/installed  ## times cohorts of models on a GPU beside a JAX population; makes .venv-bench-cuda
+	. .cuda/env && cargo bench -p optogen-tests --features cuda --target-dir $(TARGET)/cuda --bench cohorts
+	for models in 1 64 256; do JAX_PLATFORMS=cuda $(VENV)-bench-cuda/bin/python benches/peers/jax_peer.py ih_base population $$models 500 3; done
+
 .PHONY: setup-tests
 setup-tests:
 	@scripts/setup.sh --tests
@@ -48,6 +53,12 @@ $(VENV)-bench/installed: benches/peers/requirements.txt
 	rm -rf $(VENV)-bench
 	python3 -m venv $(VENV)-bench
 	$(VENV)-bench/bin/pip install --quiet --disable-pip-version-check --requirement $< pyarrow matplotlib
+	touch $@
+
+$(VENV)-bench-cuda/installed: benches/peers/requirements-cuda.txt
+	rm -rf $(VENV)-bench-cuda
+	python3 -m venv $(VENV)-bench-cuda
+	$(VENV)-bench-cuda/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
 $(VENV)/installed: tests/python/requirements.txt

@@ -9,7 +9,7 @@ use bevy_ecs::prelude::*;
 use optogen::Result;
 use optogen::checkpoint::{Checkpoint, folder_at, keep_recovery_point};
 use optogen::clamp::Moments;
-use optogen::components::{Interventions, MemberOf, Members, Model, Progress, Status};
+use optogen::components::{Interventions, MemberOf, Members, Model, Progress, Status, Steps};
 use optogen::log::RunLog;
 use optogen::optimiser::Optimiser;
 use optogen::run_folder::RunFolder;
@@ -30,16 +30,17 @@ type Kept<'a> = (Entity, &'a Model, &'a MemberOf, &'a RunFolder, &'a mut RunLog,
 
 fn checkpoint(
     mut models: Query<Kept>,
-    cohorts: Query<(&Members, &Progress, &Transformer, &Optimiser)>,
+    cohorts: Query<(&Members, &Progress, &Transformer, &Optimiser, &Steps)>,
     lists: Query<&Interventions>,
     moments: Query<&Moments>,
     stop: Res<StopRequest>,
 ) {
     spread(models.iter_mut(), |(entity, model, cohort, folder, mut log, mut status, mut clock)| {
-        let Ok((members, progress, transformer, optimiser)) = cohorts.get(cohort.0) else { return };
+        let Ok((members, progress, transformer, optimiser, steps)) = cohorts.get(cohort.0) else { return };
         let due = model.checkpoints.due(progress.sequences);
         let recovery = stop.made() || clock.unkept_seconds() >= model.experiment.checkpoint.recovery_seconds;
-        if *status != Status::Running || !(due || recovery) {
+        // A run that went on from here would miss the rows of steps that were not read yet.
+        if *status != Status::Running || !(due || recovery) || !steps.all_read() {
             return;
         }
         let mut keep = || -> Result<()> {

@@ -32,6 +32,12 @@ use std::sync::Mutex;
 /// Threads that share a block; only how items are spread over the GPU depends on it.
 const BLOCK: usize = 256;
 
+/// Whether the kernels can run on the CPU; says so if not.
+#[cfg(test)]
+pub(crate) fn can_be_tested() -> bool {
+    host::is_there()
+}
+
 /// Whether the kernels are for such a tensor.
 #[cfg(feature = "cuda")]
 pub(crate) fn takes(x: &Tensor) -> bool {
@@ -204,15 +210,7 @@ impl CustomOp3 for Computed {
         self.name
     }
 
-    fn cpu_fwd(
-        &self,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
         self.on_cpu()
     }
 
