@@ -3,7 +3,7 @@
 use bevy_app::App;
 use candle_core::Device;
 use optogen::bank::ClassBank;
-use optogen::experiment::load;
+use optogen::experiment::{Changes, load};
 use optogen_systems::spawn::{StartingPoint, form_cohorts, spawn_model};
 use rand_distr::{Distribution, StandardNormal};
 use std::path::PathBuf;
@@ -71,7 +71,7 @@ pub fn cohorts(file: &str, sets: &[String], grids: &[String], bank: &ClassBank, 
     let world = app.world_mut();
     let entity = world.spawn(bank.clone()).id();
     let mut spawned = Vec::new();
-    for experiment in load(&path, sets, grids)? {
+    for experiment in load(&path, &Changes { sets, grids, ..Changes::default() })? {
         let start = StartingPoint::initial(&experiment, bank)?;
         spawned.push(spawn_model(world, entity, experiment.run_id(), experiment, Vec::new(), start)?);
     }

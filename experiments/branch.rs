@@ -31,6 +31,7 @@ pub fn branch(arguments: &BranchArguments, extend: impl Fn(&mut App)) -> Result<
     let run = RunArguments {
         file: arguments.run.join("experiment.toml"),
         out: arguments.out.clone(),
+        scale: None,
         sets: Vec::new(),
         grids: Vec::new(),
         resume: arguments.resume,

@@ -1,8 +1,9 @@
 //! The command line.
 
+use crate::figures::Paper;
 use clap::{Args, Parser, Subcommand};
 use optogen::Result;
-use optogen::experiment::{Experiment, load_with};
+use optogen::experiment::{Changes, Experiment, load_with};
 use std::path::{Path, PathBuf};
 
 /// Trains small transformers and watches in-context learning form.
@@ -37,6 +38,10 @@ pub enum Command {
     #[command(after_help = "Example:\n  \
         optogen branch runs/demo/run=induction-base-25d85a25 --at 200000 --with mine.toml --out runs/branch")]
     Branch(BranchArguments),
+    /// Draws the figures and tables of a paper from the logs of its runs, as SVG, PNG, Markdown, and Parquet with the numbers in them.
+    #[command(after_help = "Example:\n  \
+        optogen figures induction runs/paper --out runs/paper/figures")]
+    Figures(FiguresArguments),
     /// Lists every site of an experiment's model: its names, its shape, and which interventions and hooks stand there.
     Sites(SitesArguments),
 }
@@ -49,6 +54,9 @@ pub struct RunArguments {
     /// Where run folders go, OUT/run=ID/ each.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub out: PathBuf,
+    /// One of the file's [scale] tables: laptop for a quick look, smoke for a test; full is the file as it stands.
+    #[arg(long, value_name = "NAME")]
+    pub scale: Option<String>,
     /// Changes a key of the file: train.sequences=100000, evaluator.0.context=4; nothing after the = takes the key out.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
@@ -112,6 +120,9 @@ pub struct OnTopArguments {
     /// A file on top of the run's experiment: further [[intervention]], [[pass]] and [[hook]], [measures], and [sweep] for many sets of them.
     #[arg(long = "with", value_name = "FILE")]
     pub with: Option<PathBuf>,
+    /// A scale of that file, as in `optogen run`.
+    #[arg(long, value_name = "NAME")]
+    pub scale: Option<String>,
     /// Changes a key, as in `optogen run`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
@@ -123,12 +134,13 @@ pub struct OnTopArguments {
 impl OnTopArguments {
     /// The experiments that this makes of a run folder's.
     pub fn experiments(&self, run: &Path) -> Result<Vec<Experiment>> {
-        load_with(&run.join("experiment.toml"), self.with.as_deref(), &self.sets, &self.grids)
+        let changes = Changes { scale: self.scale.as_deref(), sets: &self.sets, grids: &self.grids };
+        load_with(&run.join("experiment.toml"), self.with.as_deref(), &changes)
     }
 
     /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {
-        self.with.is_none() && self.sets.is_empty() && self.grids.is_empty()
+        self.with.is_none() && self.scale.is_none() && self.sets.is_empty() && self.grids.is_empty()
     }
 }
 
@@ -154,11 +166,27 @@ pub struct BranchArguments {
     pub common: CommonArguments,
 }
 
+/// `optogen figures`.
+#[derive(Args)]
+pub struct FiguresArguments {
+    /// Which paper.
+    pub paper: Paper,
+    /// The folder in which its runs lie, a folder for each experiment file.
+    #[arg(value_name = "RUNS")]
+    pub runs: PathBuf,
+    /// Where the figures go.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
 /// `optogen sites`.
 #[derive(Args)]
 pub struct SitesArguments {
     /// The experiment file.
     pub file: PathBuf,
+    /// A scale of the file, as in `optogen run`.
+    #[arg(long, value_name = "NAME")]
+    pub scale: Option<String>,
     /// Changes a key, as in `optogen run`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,

@@ -11,7 +11,7 @@ use optogen::bank::ClassBank;
 use optogen::checkpoint::{Checkpoint, latest_verified};
 use optogen::clamp::Donors;
 use optogen::components::{Active, Evaluator, Status};
-use optogen::experiment::{DataSpec, Experiment, ParentSpec, check_bank, load};
+use optogen::experiment::{Changes, DataSpec, Experiment, ParentSpec, check_bank, load};
 use optogen::log::{RunLog, read_run_status};
 use optogen::look::writing;
 use optogen::run_folder::RunFolder;
@@ -33,7 +33,8 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// The experiment, its data or the output folder are not as they should be. Nothing is written then, but for folders of runs that are.
 pub fn run(arguments: &RunArguments, extend: impl Fn(&mut App)) -> Result<u8> {
-    let experiments = load(&arguments.file, &arguments.sets, &arguments.grids)?;
+    let changes = Changes { scale: arguments.scale.as_deref(), sets: &arguments.sets, grids: &arguments.grids };
+    let experiments = load(&arguments.file, &changes)?;
     train(experiments, arguments, extend)
 }
 
@@ -187,7 +188,7 @@ fn start(world: &mut World, plan: Plan, arguments: &RunArguments) -> Result<Star
         Some(checkpoint) => StartingPoint::from_checkpoint(checkpoint),
         None => StartingPoint::initial(&experiment, &features)?,
     };
-    let log = RunLog::resume(&folder, &experiment, begin.sequences, &mut warnings)?;
+    let log = RunLog::resume(&folder, &experiment.tables(), begin.sequences, &mut warnings)?;
     for warning in warnings {
         eprintln!("warning: {warning}");
     }

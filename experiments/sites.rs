@@ -4,7 +4,7 @@ use crate::cli::SitesArguments;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use optogen::Result;
-use optogen::experiment::{Experiment, load};
+use optogen::experiment::{Changes, Experiment, load};
 use optogen::site::{Axes, Site};
 use optogen::transformer::Architecture;
 
@@ -13,7 +13,7 @@ use optogen::transformer::Architecture;
 /// # Errors
 /// The experiment is not as it should be.
 pub fn sites(arguments: &SitesArguments) -> Result<u8> {
-    let experiments = load(&arguments.file, &arguments.sets, &[])?;
+    let experiments = load(&arguments.file, &Changes { scale: arguments.scale.as_deref(), sets: &arguments.sets, grids: &[] })?;
     if let Some(experiment) = experiments.first() {
         print!("{}", listed(experiment));
     }

@@ -10,7 +10,7 @@
 //! a system. On a CPU a cohort is usually one model, and cohorts run on separate threads. Despawning a model takes its stream,
 //! evaluators, interventions and hooks along.
 
-use crate::experiment::{Experiment, HookSpec, InterventionSpec, Schedule};
+use crate::experiment::{Experiment, FlatValue, HookSpec, InterventionSpec, Schedule};
 use crate::fused::FusedEvaluation;
 use crate::heads::HeadMeasures;
 use crate::metrics::Metrics;
@@ -21,17 +21,28 @@ use crate::{Error, Result};
 use bevy_ecs::prelude::{Component, Entity};
 use candle_core::Tensor;
 
-/// One run of one network.
+/// What a run is known by, whatever it is that learns in it: all that its folder, its row and its checkpoints say of the experiment.
+#[derive(Component, Clone, Debug)]
+pub struct Run {
+    /// Its name, in every table.
+    pub run_id: String,
+    /// The experiment as TOML.
+    pub toml: String,
+    /// Every key of the experiment and its value: columns of the run table.
+    pub columns: Vec<(String, FlatValue)>,
+    /// When its checkpoints are kept.
+    pub checkpoints: Schedule,
+    /// Seconds between recovery points.
+    pub recovery_seconds: f64,
+}
+
+/// One transformer.
 #[derive(Component, Debug)]
 pub struct Model {
-    /// The run's name, in every table.
-    pub run_id: String,
     /// What it does.
     pub experiment: Experiment,
     /// When its evaluators run.
     pub evaluations: Schedule,
-    /// When its checkpoints are kept.
-    pub checkpoints: Schedule,
 }
 
 /// How a model fares.

@@ -5,7 +5,7 @@ use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use optogen::Result;
-use optogen::components::{Active, MemberOf, Members, Model, Progress, Status, Steps, Trouble};
+use optogen::components::{Active, MemberOf, Members, Progress, Run, Status, Steps, Trouble};
 use optogen::log::{RunLog, RunRow, write_run_row};
 use optogen::run_folder::RunFolder;
 
@@ -65,7 +65,7 @@ fn close(world: &mut World, model: Entity) -> Result<()> {
 pub fn write_row(world: &World, model: Entity) -> Result<()> {
     let entity = world.entity(model);
     let (Some(own), Some(status), Some(clock), Some(folder)) =
-        (entity.get::<Model>(), entity.get::<Status>(), entity.get::<Clock>(), entity.get::<RunFolder>())
+        (entity.get::<Run>(), entity.get::<Status>(), entity.get::<Clock>(), entity.get::<RunFolder>())
     else {
         return Ok(());
     };
@@ -89,7 +89,7 @@ pub fn write_row(world: &World, model: Entity) -> Result<()> {
         started: clock.started.clone(),
         seconds: clock.seconds(),
     };
-    write_run_row(folder, &own.experiment, &row)
+    write_run_row(folder, own, &row)
 }
 
 /// A cohort none of whose members goes on takes no further step.

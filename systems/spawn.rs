@@ -96,8 +96,8 @@ pub fn spawn_model(
     let sampler = SequenceSampler::training(&experiment)?;
     check_labels("training", sampler.labels(), &experiment)?;
     let moments = start.moments.clone();
-    let (evaluations, checkpoints) = (Schedule::evaluation(&experiment), Schedule::checkpoint(&experiment));
-    let model = world.spawn((Model { run_id, experiment, evaluations, checkpoints }, Status::Running, start)).id();
+    let (run, evaluations) = (experiment.run(run_id), Schedule::evaluation(&experiment));
+    let model = world.spawn((run, Model { experiment, evaluations }, Status::Running, start)).id();
     world.spawn((Stream(sampler), StreamOf(bank), Feeds(model)));
     spawn_around(world, model, Some(bank), evaluators, &moments);
     Ok(model)
@@ -111,9 +111,8 @@ pub fn spawn_measured(
     experiment: Experiment,
     evaluators: Vec<Evaluator>,
 ) -> Entity {
-    let always = Schedule::always();
-    let own = Model { run_id, experiment, evaluations: always.clone(), checkpoints: always };
-    let model = world.spawn((own, Status::Running, Replayed)).id();
+    let (run, own) = (experiment.run(run_id), Model { experiment, evaluations: Schedule::always() });
+    let model = world.spawn((run, own, Status::Running, Replayed)).id();
     spawn_around(world, model, bank, evaluators, &[]);
     model
 }

@@ -6,7 +6,7 @@ use crate::spread::spread;
 use crate::stage::{Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
-use optogen::components::{Active, Members, Model, Progress, Status, Steps, Trouble};
+use optogen::components::{Active, Members, Model, Progress, Run, Status, Steps, Trouble};
 use optogen::gradients::Gradients;
 use optogen::optimiser::Optimiser;
 use optogen::transformer::Transformer;
@@ -44,12 +44,12 @@ const AHEAD: usize = 64;
 /// Reads the numbers of steps: at once where they are at hand; on a GPU many steps' together, before anything is done that a user could see.
 fn read_numbers(
     mut cohorts: Query<(&Members, &Progress, &mut Steps, &mut Trouble), With<Active>>,
-    models: Query<&Model>,
+    models: Query<(&Model, &Run)>,
     stop: Res<StopRequest>,
 ) {
     for (members, progress, mut steps, mut trouble) in &mut cohorts {
         let at_hand = steps.unread.last().is_none_or(|step| matches!(step.loss, Numbers::Here(_)));
-        let due = |model: &Model| model.evaluations.due(progress.sequences) || model.checkpoints.due(progress.sequences);
+        let due = |(model, run): (&Model, &Run)| model.evaluations.due(progress.sequences) || run.checkpoints.due(progress.sequences);
         let now = at_hand
             || steps.unread.len() >= AHEAD
             || progress.sequences >= progress.total

@@ -254,7 +254,11 @@ mod tests {
     #[test]
     fn the_induction_experiment_is_ours() {
         let theirs = read_config(&published("base_s5.json")).unwrap().0;
-        let ours = &load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../experiments/induction/base.toml"), &[], &[]).unwrap()[0];
+        let ours = &load(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("../experiments/induction/base.toml"),
+            &optogen::experiment::Changes::default(),
+        )
+        .unwrap()[0];
         assert_eq!(theirs.name, "base_s5");
         assert_eq!(theirs.model, ModelSpec { outputs: Some(5), ..ours.model.clone() });
         assert_eq!(theirs.train, ours.train);

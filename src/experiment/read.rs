@@ -1,44 +1,102 @@
 //! From an experiment file and the command line to the experiments of single runs, checked, before anything is written.
 
+use super::check::{Fault, first_fault};
+use super::scale::{self, Scale};
 use super::source::Sources;
 use super::sweep::{self, Axis};
 use super::tree;
-use super::{Experiment, check, wording};
+use super::{Experiment, wording};
 use crate::{Error, Result};
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
+/// What the command line says about an experiment file.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Changes<'a> {
+    /// One of the file's `[scale]` tables, whose keys count in place of the file's; absent, or `"full"`: the file as it stands.
+    pub scale: Option<&'a str>,
+    /// `KEY=VALUE`: dotted keys, items of lists by number (`data.mixture.0.burstiness=2`), values as in TOML, where a text needs no quotes
+    /// (`model.positions=learned`). Without a value (`evaluation.every=`) the key is taken out of the file. A key of the file's sweep that is set
+    /// is no longer swept over.
+    pub sets: &'a [String],
+    /// `KEY=VALUE,VALUE,…`, which join the file's `[sweep]`; the same key replaces the file's values.
+    pub grids: &'a [String],
+}
+
+/// What an experiment file can describe, a transformer in training or a toy model: all of it is read, checked and named in the same way.
+pub trait Described: DeserializeOwned {
+    /// The lists that grow where one file extends another.
+    const GROWING: &'static [&'static str];
+
+    /// The first thing in it that is wrong.
+    ///
+    /// # Errors
+    /// That fault.
+    fn first_fault(&self) -> Result<(), Fault>;
+
+    /// The run's name.
+    fn run_id(&self) -> String;
+
+    /// The files that it names.
+    fn paths(&mut self) -> Vec<&mut PathBuf>;
+}
+
+impl Described for Experiment {
+    const GROWING: &'static [&'static str] = &["pass", "intervention", "hook"];
+
+    fn first_fault(&self) -> Result<(), Fault> {
+        first_fault(self)
+    }
+
+    fn run_id(&self) -> String {
+        Experiment::run_id(self)
+    }
+
+    fn paths(&mut self) -> Vec<&mut PathBuf> {
+        let files = self.evaluators.iter_mut().filter_map(|evaluator| evaluator.file.as_mut());
+        let donors = self.passes.iter_mut().filter_map(|pass| pass.donor.as_mut());
+        let parent = self.parent.iter_mut().map(|parent| &mut parent.checkpoint);
+        self.data.bank.iter_mut().chain(files).chain(donors).chain(parent).collect()
+    }
+}
+
 /// Reads an experiment file; one experiment a run, each without `[sweep]`, in the order of the grid with its first key slowest.
-///
-/// - `sets` are `KEY=VALUE`: dotted keys, items of lists by number (`data.mixture.0.burstiness=2`), values as in TOML, where a text needs no
-///   quotes (`model.positions=learned`). Without a value (`evaluation.every=`) the key is taken out of the file. A key of the file's sweep that
-///   is set is no longer swept over.
-/// - `grids` are `KEY=VALUE,VALUE,…` and join the file's `[sweep]`; the same key replaces the file's values.
 ///
 /// A relative `data.bank`, evaluator's `file` or pass's `donor` or `parent.checkpoint` is looked for in the experiment file's folder first; if it is there, the path begins with that
 /// folder from then on.
 ///
 /// # Errors
 /// [`Error::File`] if the file cannot be read; [`Error::Invalid`] with line, column and key of what is wrong in it, or with the option.
-pub fn load(path: &Path, sets: &[String], grids: &[String]) -> Result<Vec<Experiment>> {
-    load_with(path, None, sets, grids)
+pub fn load(path: &Path, changes: &Changes) -> Result<Vec<Experiment>> {
+    load_as(path, None, changes)
 }
 
 /// As [`load`], with what a second file says on top of the first.
 ///
 /// # Errors
 /// As in [`load`].
-pub fn load_with(path: &Path, more: Option<&Path>, sets: &[String], grids: &[String]) -> Result<Vec<Experiment>> {
-    let mut files = layers(path)?;
+pub fn load_with(path: &Path, more: Option<&Path>, changes: &Changes) -> Result<Vec<Experiment>> {
+    load_as(path, more, changes)
+}
+
+/// As [`load_with`], of whatever the file describes.
+///
+/// # Errors
+/// As in [`load`].
+pub fn load_as<D: Described>(path: &Path, more: Option<&Path>, changes: &Changes) -> Result<Vec<D>> {
+    let mut files = Vec::new();
+    lay(path, &mut Vec::new(), &mut files)?;
     if let Some(more) = more {
-        files.extend(layers(more)?);
+        let mut own = Vec::new();
+        lay(more, &mut Vec::new(), &mut own)?;
+        files.extend(own);
     }
     let names: Vec<String> = files.iter().map(|(path, _)| path.display().to_string()).collect();
     let texts: Vec<(&str, &str)> = names.iter().map(String::as_str).zip(files.iter().map(|(_, text)| text.as_str())).collect();
-    let mut experiments = expand_layers(&texts, sets, grids)?;
+    let mut experiments = expand_layers(&texts, changes)?;
     for (path, _) in files.iter().rev() {
         let folder = path.parent().unwrap_or(Path::new(""));
         experiments.iter_mut().for_each(|experiment| settle_paths(experiment, folder));
@@ -46,25 +104,40 @@ pub fn load_with(path: &Path, more: Option<&Path>, sets: &[String], grids: &[Str
     Ok(experiments)
 }
 
-/// A file and those that it extends, those first.
-fn layers(path: &Path) -> Result<Vec<(PathBuf, String)>> {
-    let mut files: Vec<(PathBuf, String)> = Vec::new();
-    let mut next = Some(path.to_owned());
-    while let Some(path) = next {
-        if files.iter().any(|(earlier, _)| *earlier == path) {
-            return Err(Error::Invalid(format!("{}: extends, by way of others, itself", path.display())));
-        }
-        let text = std::fs::read_to_string(&path).map_err(Error::file(&path))?;
-        // What is not TOML is told when it is read for good.
-        let base = DeTable::parse(&text).ok().and_then(|table| match table.get_ref().get("extends")?.get_ref() {
-            DeValue::String(base) => Some(path.parent().unwrap_or(Path::new("")).join(base.as_ref())),
-            _ => None,
-        });
-        files.push((path, text));
-        next = base;
+/// Lays a file on top of those that it extends. One that several extend is laid down once, the first time; `above` are those that wait for this one.
+fn lay(path: &Path, above: &mut Vec<PathBuf>, files: &mut Vec<(PathBuf, String)>) -> Result<()> {
+    if above.iter().any(|other| other == path) {
+        return Err(Error::Invalid(format!("{}: extends, by way of others, itself", path.display())));
     }
-    files.reverse();
-    Ok(files)
+    if files.iter().any(|(other, _)| other == path) {
+        return Ok(());
+    }
+    let text = std::fs::read_to_string(path).map_err(Error::file(path))?;
+    // What is not TOML, or no path, is told when it is read for good.
+    let bases: Vec<PathBuf> = DeTable::parse(&text).ok().map_or(Vec::new(), |table| {
+        let beside = |value: &DeValue| value.as_str().map(|base| path.parent().unwrap_or(Path::new("")).join(base));
+        match table.get_ref().get("extends").map(Spanned::get_ref) {
+            Some(DeValue::Array(list)) => list.iter().filter_map(|base| beside(base.get_ref())).collect(),
+            Some(one) => beside(one).into_iter().collect(),
+            None => Vec::new(),
+        }
+    });
+    above.push(path.to_owned());
+    bases.iter().try_for_each(|base| lay(base, above, files))?;
+    above.pop();
+    files.push((path.to_owned(), text));
+    Ok(())
+}
+
+/// Whether an experiment file, or one that it extends, has this table at its top: it tells what kind of experiment is described.
+///
+/// # Errors
+/// [`Error::File`] if a file cannot be read.
+pub fn has_table(path: &Path, table: &str) -> Result<bool> {
+    let mut files = Vec::new();
+    lay(path, &mut Vec::new(), &mut files)?;
+    // What is not TOML is told when it is read for good.
+    Ok(files.iter().any(|(_, text)| DeTable::parse(text).is_ok_and(|parsed| parsed.get_ref().contains_key(table))))
 }
 
 /// One run's experiment from the text of a file, as in a run folder; a sweep is refused. `name` is how messages call the file.
@@ -72,7 +145,7 @@ fn layers(path: &Path) -> Result<Vec<(PathBuf, String)>> {
 /// # Errors
 /// [`Error::Invalid`] as in [`load`].
 pub fn parse(text: &str, name: &str) -> Result<Experiment> {
-    let mut experiments = expand(text, name, &[], &[])?;
+    let mut experiments = expand(text, name, &Changes::default())?;
     match (experiments.pop(), experiments.len()) {
         (Some(experiment), 0) => Ok(experiment),
         _ => Err(Error::Invalid(format!("{name}: a sweep over several runs, where the experiment of one is needed"))),
@@ -80,12 +153,13 @@ pub fn parse(text: &str, name: &str) -> Result<Experiment> {
 }
 
 /// As [`load`], but from a text, with paths as they are written.
-pub(super) fn expand(text: &str, name: &str, sets: &[String], grids: &[String]) -> Result<Vec<Experiment>> {
-    expand_layers(&[(name, text)], sets, grids)
+pub(super) fn expand(text: &str, name: &str, changes: &Changes) -> Result<Vec<Experiment>> {
+    expand_layers(&[(name, text)], changes)
 }
 
 /// Files by name and text, the later on top of the earlier: what it says counts, and its passes, interventions and hooks are added.
-fn expand_layers(files: &[(&str, &str)], sets: &[String], grids: &[String]) -> Result<Vec<Experiment>> {
+pub(crate) fn expand_layers<D: Described>(files: &[(&str, &str)], changes: &Changes) -> Result<Vec<D>> {
+    let &Changes { scale, sets, grids } = changes;
     let mut sources = Sources::new(files.iter().copied());
     let name = sources.name().to_owned();
     let mut table = Spanned::new(0..0, DeTable::new());
@@ -97,19 +171,22 @@ fn expand_layers(files: &[(&str, &str)], sets: &[String], grids: &[String]) -> R
         })?;
         let layer = Spanned::new(layer.span(), DeValue::Table(layer.into_inner()));
         let DeValue::Table(mut layer) = tree::shifted(layer, start).into_inner() else { continue };
-        if let Some(extends) = layer.remove("extends")
-            && !extends.get_ref().is_str()
-        {
-            let place = sources.place(extends.span().start);
-            let found = wording::described(extends.get_ref());
-            return Err(Error::Invalid(format!("{place}: extends: expected a path in quotes, found {found}")));
+        if let Some(extends) = layer.remove("extends") {
+            check_extends(&extends, &sources)?;
         }
-        tree::merge(table.get_mut(), layer, &["pass", "intervention", "hook"]);
+        tree::merge(table.get_mut(), layer, D::GROWING);
+    }
+
+    let scales = scale::take_scales(table.get_mut(), &sources).map_err(Error::Invalid)?;
+    scales.iter().try_for_each(|scale| check_scale::<D>(scale, &table, &sources))?;
+    let scale = scale::chosen(&scales, scale, &name).map_err(Error::Invalid)?;
+    if let Some(scale) = scale {
+        scale.lay_over(table.get_mut(), &sources).map_err(Error::Invalid)?;
     }
     let lists =
         grids.iter().map(|grid| split("--grid", grid).map(|(key, values)| (key, format!("[{values}]")))).collect::<Result<Vec<_>>>()?;
 
-    let mut set_paths = Vec::new();
+    let mut set_paths: Vec<Vec<tree::Part>> = Vec::new();
     for option in sets {
         let (key, value) = split("--set", option)?;
         let start = sources.add(format!("--set {option}"));
@@ -126,7 +203,8 @@ fn expand_layers(files: &[(&str, &str)], sets: &[String], grids: &[String]) -> R
     }
 
     let mut axes = sweep::take_axes(table.get_mut(), &sources).map_err(Error::Invalid)?;
-    axes.retain(|axis| !set_paths.iter().any(|path| axis.path.starts_with(path)));
+    let scaled = || scale.iter().flat_map(|scale| scale.keys.iter().map(|(path, _)| path));
+    axes.retain(|axis| !set_paths.iter().chain(scaled()).any(|path| axis.path.starts_with(path)));
     for (option, (key, list)) in grids.iter().zip(&lists) {
         let start = sources.add(format!("--grid {option}"));
         let (key_start, list_start) = (start + "--grid ".len(), start + "--grid ".len() + key.len());
@@ -154,7 +232,7 @@ fn expand_layers(files: &[(&str, &str)], sets: &[String], grids: &[String]) -> R
             tree::set(table.get_mut(), path, value.clone())
                 .map_err(|message| Error::Invalid(format!("{}: {message}", sources.place(value.span().start))))?;
         }
-        let experiment = single(table, &sources)?;
+        let experiment: D = single(table, &sources)?;
         let run_id = experiment.run_id();
         if !known.insert(run_id.clone()) {
             return Err(Error::Invalid(format!("{name}: the sweep asks for the same run twice ({run_id})")));
@@ -165,18 +243,50 @@ fn expand_layers(files: &[(&str, &str)], sets: &[String], grids: &[String]) -> R
 }
 
 /// The experiment that a table without a sweep describes.
-fn single(table: Spanned<DeTable>, sources: &Sources) -> Result<Experiment> {
-    let experiment = Experiment::deserialize(Deserializer::from(table.clone())).map_err(|error| {
-        let offset = error.span().map_or(0, |span| span.start);
-        let message = wording::explained(error.message(), table.get_ref(), offset);
-        Error::Invalid(format!("{}: {message}", sources.place(offset)))
-    })?;
-    check::first_fault(&experiment).map_err(|fault| {
+fn single<D: Described>(table: Spanned<DeTable>, sources: &Sources) -> Result<D> {
+    let experiment = D::deserialize(Deserializer::from(table.clone())).map_err(|error| unreadable(&error, table.get_ref(), sources))?;
+    experiment.first_fault().map_err(|fault| {
         let place = tree::place_of(table.get_ref(), &tree::parts(&fault.key, 0));
         let place = place.map_or(sources.name().to_owned(), |offset| sources.place(offset));
         Error::Invalid(format!("{place}: {fault}"))
     })?;
     Ok(experiment)
+}
+
+/// `extends` is a path or a list of paths.
+fn check_extends(extends: &tree::Value, sources: &Sources) -> Result<()> {
+    let refused = |value: &tree::Value| {
+        let (place, found) = (sources.place(value.span().start), wording::described(value.get_ref()));
+        Err(Error::Invalid(format!("{place}: extends: expected a path in quotes, or a list of them, found {found}")))
+    };
+    match extends.get_ref() {
+        DeValue::String(_) => Ok(()),
+        DeValue::Array(list) => list.iter().find(|item| !item.get_ref().is_str()).map_or(Ok(()), refused),
+        _ => refused(extends),
+    }
+}
+
+/// Whether a scale's keys exist and have values of their type, also where another is chosen: a slip is found before it is needed.
+fn check_scale<'a, D: Described>(scale: &Scale<'a>, table: &Spanned<DeTable<'a>>, sources: &Sources) -> Result<()> {
+    let mut table = table.clone();
+    scale.lay_over(table.get_mut(), sources).map_err(Error::Invalid)?;
+    for axis in sweep::take_axes(table.get_mut(), sources).map_err(Error::Invalid)? {
+        if let Some(value) = axis.values.first() {
+            // A path that leads nowhere is told when it is swept over.
+            let _ = tree::set(table.get_mut(), &axis.path, value.clone());
+        }
+    }
+    match D::deserialize(Deserializer::from(table.clone())) {
+        Err(error) if error.span().is_some_and(|span| scale.stands_at(span.start)) => Err(unreadable(&error, table.get_ref(), sources)),
+        _ => Ok(()),
+    }
+}
+
+/// What is said about a table that is no experiment.
+fn unreadable(error: &toml::de::Error, table: &DeTable, sources: &Sources) -> Error {
+    let offset = error.span().map_or(0, |span| span.start);
+    let message = wording::explained(error.message(), table, offset);
+    Error::Invalid(format!("{}: {message}", sources.place(offset)))
 }
 
 fn split<'a>(flag: &str, option: &'a str) -> Result<(&'a str, &'a str)> {
@@ -187,11 +297,8 @@ fn split<'a>(flag: &str, option: &'a str) -> Result<(&'a str, &'a str)> {
 }
 
 /// Paths that lead to a file in the experiment file's folder begin with that folder; others are left for the current directory.
-fn settle_paths(experiment: &mut Experiment, folder: &Path) {
-    let files = experiment.evaluators.iter_mut().filter_map(|evaluator| evaluator.file.as_mut());
-    let donors = experiment.passes.iter_mut().filter_map(|pass| pass.donor.as_mut());
-    let parent = experiment.parent.iter_mut().map(|parent| &mut parent.checkpoint);
-    for path in experiment.data.bank.iter_mut().chain(files).chain(donors).chain(parent) {
+fn settle_paths(experiment: &mut impl Described, folder: &Path) {
+    for path in experiment.paths() {
         let beside: PathBuf = folder.join(&*path);
         if beside.exists() && beside.to_str().is_some() {
             *path = beside;

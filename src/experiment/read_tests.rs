@@ -31,12 +31,12 @@ relabel = "train"
 /// The message that `BASE` gives with one line of it replaced by another text.
 fn refused(line: &str, replacement: &str) -> String {
     assert!(BASE.contains(line), "{line}");
-    expand(&BASE.replacen(line, replacement, 1), "f.toml", &[], &[]).map(|_| ()).unwrap_err().to_string()
+    expand(&BASE.replacen(line, replacement, 1), "f.toml", &Changes::default()).map(|_| ()).unwrap_err().to_string()
 }
 
 pub(crate) fn with(sets: &[&str], grids: &[&str]) -> Result<Vec<Experiment>> {
     let strings = |options: &[&str]| options.iter().map(|&option| option.into()).collect::<Vec<String>>();
-    expand(BASE, "f.toml", &strings(sets), &strings(grids))
+    expand(BASE, "f.toml", &Changes { sets: &strings(sets), grids: &strings(grids), ..Changes::default() })
 }
 
 /// The message that `BASE` gives with options.
@@ -225,11 +225,11 @@ fn evaluators_are_refused_where_they_stand() {
 #[test]
 fn evaluators_without_relabelling() {
     let no_test = BASE.replace("test = 100", "test = 0").replace("classes = \"train\"", "classes = \"test\"");
-    let refused = expand(&no_test, "f.toml", &[], &[]).unwrap_err().to_string();
+    let refused = expand(&no_test, "f.toml", &Changes::default()).unwrap_err().to_string();
     assert_eq!(refused, "f.toml:21:1: evaluator.0.classes: there are no test classes: data.classes.test is 0");
 
     let text = BASE.replace("relabel = { labels = 5, pairs = { train = 8, val = 2 } }\n", "");
-    let message = |text: &str| expand(text, "f.toml", &[], &[]).unwrap_err().to_string();
+    let message = |text: &str| expand(text, "f.toml", &Changes::default()).unwrap_err().to_string();
     assert_eq!(
         message(&text),
         "f.toml:21:1: evaluator.0.relabel: needs the label pairs of [data.relabel], which is not given; without it there are \"none\", \"01\" and \"flip\""
@@ -307,18 +307,43 @@ fn a_bank_beside_the_file_is_found_there() {
     let folder = tempfile::tempdir().unwrap();
     let (file, bank) = (folder.path().join("f.toml"), folder.path().join("bank.h5"));
     std::fs::write(&file, BASE.replace("[data]\n", "[data]\nbank = \"bank.h5\"\n")).unwrap();
-    let load_bank = || load(&file, &[], &[]).unwrap().remove(0).data.bank;
+    let load_bank = || load(&file, &Changes::default()).unwrap().remove(0).data.bank;
     assert_eq!(load_bank(), Some("bank.h5".into()), "left for the current directory");
     std::fs::write(&bank, "").unwrap();
     assert_eq!(load_bank(), Some(bank.clone()));
-    let missing = load(&folder.path().join("missing.toml"), &[], &[]).unwrap_err().to_string();
+    let missing = load(&folder.path().join("missing.toml"), &Changes::default()).unwrap_err().to_string();
     assert!(missing.ends_with("missing.toml: No such file or directory (os error 2)"), "{missing}");
+}
+
+#[test]
+fn files_lie_on_top_of_those_they_extend() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let read = |name: &str| load(&folder.path().join(name), &Changes::default());
+    write("base.toml", &format!("{BASE}[[intervention]]\nname = \"only\"\nsite = \"v\"\naction = \"zero\"\n"));
+    write("short.toml", "extends = \"base.toml\"\ntrain.sequences = 64\nmodel.heads = 4\n");
+    write("small.toml", "extends = \"base.toml\"\nmodel = { width = 32, heads = 2 }\n");
+    write("both.toml", "extends = [\"short.toml\", \"small.toml\"]\nname = \"both\"\n");
+    let both = read("both.toml").unwrap().remove(0);
+    assert_eq!((both.name.as_str(), both.train.sequences, both.model.width, both.model.heads), ("both", 64, 32, 2));
+    assert_eq!(both.interventions.len(), 1, "what both extend is laid down once");
+
+    let refused = |name: &str| read(name).unwrap_err().to_string().replace(&format!("{}/", folder.path().display()), "");
+    write("wrong.toml", "extends = [\"base.toml\", 5]\n");
+    assert_eq!(refused("wrong.toml"), "wrong.toml:1:25: extends: expected a path in quotes, or a list of them, found 5");
+    write("wrong.toml", "extends = 5\n");
+    assert_eq!(refused("wrong.toml"), "wrong.toml:1:11: extends: expected a path in quotes, or a list of them, found 5");
+    write("one.toml", "extends = \"other.toml\"\n");
+    write("other.toml", "extends = \"one.toml\"\n");
+    assert_eq!(refused("one.toml"), "one.toml: extends, by way of others, itself");
+    write("one.toml", "extends = \"gone.toml\"\n");
+    assert_eq!(refused("one.toml"), "gone.toml: No such file or directory (os error 2)");
 }
 
 #[test]
 fn the_base_experiment_is_the_published_one() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../experiments/induction");
-    let experiments = load(&folder.join("base.toml"), &[], &[]).unwrap();
+    let experiments = load(&folder.join("base.toml"), &Changes::default()).unwrap();
     let [base] = &experiments[..] else { panic!("{} runs", experiments.len()) };
     assert_eq!(base.data.classes, Split { train: 50, val: 1786, test: 100 });
     assert_eq!(base.data.exemplars, Split { train: 1, val: 4, test: 0 });
@@ -339,7 +364,7 @@ fn the_base_experiment_is_the_published_one() {
     let expected = expected.map(|(name, classes, exemplars, relabel)| (name.to_string(), classes, exemplars, relabel));
     assert_eq!(base.evaluators.iter().map(described).collect::<Vec<_>>(), expected);
 
-    let seeds = load(&folder.join("seeds.toml"), &[], &[]).unwrap();
+    let seeds = load(&folder.join("seeds.toml"), &Changes::default()).unwrap();
     assert_eq!(seeds.iter().map(|run| run.seeds.init).collect::<Vec<_>>(), [5, 6, 7, 8, 9]);
 }
 

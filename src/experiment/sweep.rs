@@ -84,15 +84,16 @@ pub(super) fn combinations<'t, 'a>(axes: &'t [Axis<'a>]) -> Vec<Vec<(&'t [Part],
 mod tests {
     use crate::experiment::Positions;
     use crate::experiment::parse;
-    use crate::experiment::read::expand;
     use crate::experiment::read::tests::{BASE, refused_with, with};
+    use crate::experiment::read::{Changes, expand};
 
     #[test]
     fn a_grid_is_every_combination_with_its_first_key_slowest() {
         let swept = format!("{BASE}[sweep]\ngrid = {{ \"seeds.init\" = [5, 6], \"model.width\" = [32, 64] }}\n");
         let runs = |sets: &[&str], grids: &[&str]| -> Vec<(u64, usize, f64)> {
             let strings = |options: &[&str]| options.iter().map(|&option| option.into()).collect::<Vec<String>>();
-            let experiments = expand(&swept, "f.toml", &strings(sets), &strings(grids)).unwrap();
+            let experiments =
+                expand(&swept, "f.toml", &Changes { sets: &strings(sets), grids: &strings(grids), ..Changes::default() }).unwrap();
             assert!(experiments.iter().all(|experiment| experiment.sweep.is_none()));
             experiments.iter().map(|run| (run.seeds.init, run.model.width, run.train.optimiser.rate)).collect()
         };
@@ -102,7 +103,7 @@ mod tests {
         assert_eq!(runs(&["sweep="], &[]), [(5, 64, 1e-5)]);
 
         let nested = format!("{BASE}[sweep]\ngrid = {{ seeds.init = [5, 6] }}\n");
-        assert_eq!(expand(&nested, "f.toml", &[], &[]).unwrap().len(), 2, "a dotted key without quotes");
+        assert_eq!(expand(&nested, "f.toml", &Changes::default()).unwrap().len(), 2, "a dotted key without quotes");
         assert_eq!(with(&[], &["model.positions=rope,learned"]).unwrap()[1].model.positions, Positions::Learned);
         assert_eq!(
             with(&[], &["evaluation.at=[1],[1,2]", "evaluation.every=1"]).unwrap_err().to_string().split(':').next(),
@@ -114,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_wrong_grid_is_refused_where_it_stands() {
-        let file = |grid: &str| expand(&format!("{BASE}[sweep]\n{grid}\n"), "f.toml", &[], &[]).unwrap_err().to_string();
+        let file = |grid: &str| expand(&format!("{BASE}[sweep]\n{grid}\n"), "f.toml", &Changes::default()).unwrap_err().to_string();
         assert_eq!(file("gird = {}"), r#"f.toml:24:1: unknown key "gird" in [sweep]; did you mean "grid"?"#);
         assert_eq!(file("grid = 5"), "f.toml:24:8: sweep.grid: expected a table, found 5");
         assert_eq!(file("grid = { \"seeds.init\" = 5 }"), "f.toml:24:25: sweep.grid: expected a list of values for seeds.init, found 5");

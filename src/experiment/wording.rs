@@ -78,7 +78,8 @@ fn in_table(path: &[String]) -> String {
     }
 }
 
-fn quoted(names: &[&str]) -> String {
+/// `"a", "b"`.
+pub(super) fn quoted(names: &[&str]) -> String {
     names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }
 
