@@ -51,7 +51,7 @@ pub fn bank(classes: usize, device: &Device) -> Result<ClassBank> {
         return Ok(optogen_data::embedded_bank(device)?);
     }
     let mut random = optogen::seeds::stream(0, "benchmark", 0);
-    let features = (0..classes * 512).map(|_| StandardNormal.sample(&mut random)).collect();
+    let features: Vec<f32> = (0..classes * 512).map(|_| StandardNormal.sample(&mut random)).collect();
     Ok(ClassBank::new("random", classes, 1, 512, features, device)?)
 }
 
