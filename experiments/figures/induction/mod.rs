@@ -4,9 +4,13 @@
 //! have nothing to do with each other between seeds, every seed has a panel of its own. Layers are counted from 1 in what a reader sees, as in the
 //! paper, and from 0 in the code.
 
+mod additivity;
 mod clamps;
 mod emergence;
+mod grafts;
 mod heads;
+mod landmarks;
+mod wiring;
 
 use super::{Entry, Runs};
 use crate::draw::{Axis, Colour, Look, Panel, Series, faded};
@@ -42,8 +46,26 @@ pub const ENTRIES: &[Entry] = &[
         ],
         make: clamps::data,
     },
+    Entry { name: "figure_7", needs: &["main", "graft"], make: grafts::frozen },
+    Entry {
+        name: "figure_8",
+        needs: &["one_head", "previous_token", "previous_token_other", "previous_token_some", "previous_token_all"],
+        make: grafts::previous_token,
+    },
+    Entry { name: "figure_10", needs: &["previous_token", "match", "progress"], make: grafts::progress },
+    Entry { name: "figure_11", needs: &["main_analysis", "only_head", "pairs_ablation"], make: wiring::diagrams },
+    Entry { name: "figure_12", needs: &["main", "direct_path"], make: wiring::direct_paths },
     Entry { name: "figure_13", needs: &["main_analysis", "only_head", "without_head"], make: heads::losses },
+    Entry { name: "figure_14", needs: &["main_analysis", "adding_heads"], make: additivity::adding },
+    Entry { name: "figure_15", needs: &["strength"], make: additivity::strengths },
+    Entry { name: "figure_16", needs: &["main_analysis", "only_head", "match_one_head"], make: additivity::perfected },
+    Entry { name: "figure_17", needs: &["main", "pair_heads"], make: additivity::pairs },
+    Entry { name: "figure_18", needs: &["main_analysis", "only_head", "single_head"], make: additivity::seeds },
+    Entry { name: "section_3", needs: &["main_analysis", "layer_0_cut"], make: wiring::layer_cut },
+    Entry { name: "table_1", needs: &["preserve_ablation"], make: wiring::preserved },
     Entry { name: "table_2", needs: &["main_analysis", "only_head"], make: heads::additive },
+    Entry { name: "table_3", needs: &["main_analysis", "match_one_head"], make: additivity::copying },
+    Entry { name: "landmarks", needs: &["main"], make: landmarks::landmarks },
 ];
 
 /// Folders of replays: of which runs, and of how many checkpoints (all, if it is not said).
@@ -60,6 +82,11 @@ pub fn command(folder: &str, root: &Path) -> String {
             format!("optogen replay {} --with {file}{spread} --out {} --resume", root.join(of).display(), out.display())
         }
     }
+}
+
+/// A metric of a replay, on every sequence of the training distribution where it has that evaluator, else on a sample.
+fn analysed(run: &Run, metric: &str) -> Result<Points> {
+    run.curve(ANALYSIS, metric).or_else(|_| run.curve(TRAIN, metric))
 }
 
 fn sequences() -> Axis {
