@@ -65,7 +65,7 @@ pub fn import(arguments: &ImportArguments) -> Result<u8> {
         started: Clock::new(0.0).started,
         ..RunRow::default()
     };
-    write_run_row(&folder, &experiment, &row)?;
+    write_run_row(&folder, &experiment.run(experiment.run_id()), &row)?;
     println!("{}", folder.path().display());
     Ok(0)
 }

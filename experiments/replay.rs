@@ -10,7 +10,7 @@ use candle_core::Device;
 use optogen::bank::ClassBank;
 use optogen::checkpoint::{Checkpoint, list};
 use optogen::clamp::Donors;
-use optogen::components::{Evaluator, Model, Status};
+use optogen::components::{Evaluator, Model, Run, Status};
 use optogen::experiment::{Experiment, check_bank};
 use optogen::log::{RunLog, RunRow, read_run_status, write_run_row};
 use optogen::look::writing;
@@ -152,7 +152,7 @@ fn replay_group(
     for (Variant { run_id, experiment, evaluators }, folder) in group {
         let file = folder.path().join("experiment.toml");
         durable::write_file(&file, |to| to.write_all(experiment.to_toml().as_bytes()).map_err(Error::file(&file)))?;
-        let log = RunLog::create(&folder, &experiment)?;
+        let log = RunLog::create(&folder, &experiment.tables())?;
         let model = spawn_measured(world, bank, run_id, experiment, evaluators);
         world.entity_mut(model).insert((folder, log, Clock::new(0.0)));
         models.push(model);
@@ -205,7 +205,7 @@ fn finish(
     device: &Device,
 ) -> Result<Outcome> {
     let (log, folder, clock) = world.entity_mut(model).take::<(RunLog, RunFolder, Clock)>().ok_or_else(lost)?;
-    let own = world.get::<Model>(model).ok_or_else(lost)?;
+    let own = world.get::<Run>(model).ok_or_else(lost)?;
     let status = match world.get::<Status>(model) {
         Some(failed @ Status::Failed(_)) => failed.clone(),
         _ => damaged.map_or(Status::Finished, |why| Status::Failed(why.clone())),
@@ -226,7 +226,7 @@ fn finish(
         seconds: clock.seconds(),
         message,
     };
-    write_run_row(&folder, &own.experiment, &row)?;
+    write_run_row(&folder, own, &row)?;
     let outcome = Outcome { run_id: own.run_id.clone(), folder: folder.path().to_owned(), status };
     world.despawn(model);
     Ok(outcome)

@@ -22,7 +22,7 @@ use optogen_systems::profile::{Profile, ProfilePlugin};
 use optogen_systems::report::ReportPlugin;
 use optogen_systems::retire::write_row;
 use optogen_systems::run::{Clock, Provenance, StopRequest};
-use optogen_systems::spawn::{StartingPoint, architecture, form_cohorts, spawn_model};
+use optogen_systems::spawn::{StartingPoint, architecture, cohort_memory, form_cohorts, spawn_model};
 use optogen_systems::stage::{Begin, Step};
 use optogen_systems::{KeepingPlugins, TrainingPlugins, app, use_threads};
 use std::io::Write;
@@ -66,6 +66,11 @@ pub(crate) fn train(experiments: Vec<Experiment>, arguments: &RunArguments, exte
     }
     let models: Vec<Entity> = runs.iter().filter_map(|run| run.model).collect();
     let size = arguments.cohort.map_or(if device.is_cpu() { 1 } else { usize::MAX }, |size| size as usize);
+    if !arguments.common.quiet {
+        for cohort in cohort_memory(world, &models, size)? {
+            eprintln!("{}", cohort.told());
+        }
+    }
     form_cohorts(world, &models, size, &device)?;
     for &model in &models {
         write_row(world, model)?;
@@ -183,7 +188,7 @@ fn start(world: &mut World, plan: Plan, arguments: &RunArguments) -> Result<Star
         Some(checkpoint) => StartingPoint::from_checkpoint(checkpoint),
         None => StartingPoint::initial(&experiment, &features)?,
     };
-    let log = RunLog::resume(&folder, &experiment, begin.sequences, &mut warnings)?;
+    let log = RunLog::resume(&folder, &experiment.tables(), begin.sequences, &mut warnings)?;
     for warning in warnings {
         eprintln!("warning: {warning}");
     }

@@ -16,12 +16,14 @@ files=$(dirname "$0")/../experiments/induction
 case $part in main|appendix) ;; *) echo "usage: scripts/paper.sh main|appendix [SCALE] [RUNS]" >&2; exit 2 ;; esac
 mkdir -p "$runs"
 
-# What is told of a step: its folder, what it is, and how long it took.
+# What is told of a step: its folder, what it is, and how long it took. Where single runs failed, the others go on; an interruption ends it all.
+failed=()
 step() { # FOLDER WHAT COMMAND…
-    local folder=$1 what=$2 since=$SECONDS
+    local folder=$1 what=$2 since=$SECONDS code=0
     shift 2
     printf '%-24s %s\n' "$folder" "$what"
-    "$@"
+    "$@" || code=$?
+    case $code in 0) ;; 1) failed+=("$folder") ;; *) exit "$code" ;; esac
     printf '%s\t%s\t%s\t%s\n' "$part" "$scale" "$folder" "$((SECONDS - since))" >> "$runs/times.tsv"
 }
 
@@ -83,10 +85,10 @@ appendix() {
     train previous_token_other "another head attends to the previous token (figure 8)"
     train previous_token_some "three heads do (figure 8)"
     train previous_token_all "all heads do (figure 8)"
-    look progress "$(with_seed one_head 5)" "clamps as progress measures (figure 10)"
-    look preserve_ablation "$runs/main" "patterns or values kept (table 1)" --spread 1
+    look progress "$(with_seed one_head 5)" "clamps as progress measures (figure 10)" --spread 50
+    look preserve_ablation "$one" "patterns or values kept (table 1)" --spread 1
     look pairs_ablation "$one" "the wiring between heads (figure 11)" --spread 1
-    look direct_path "$one" "what each layer tells the output (figure 12)"
+    look direct_path "$one" "what each layer tells the output (figure 12)" --spread 50
     look adding_heads "$one" "every set of heads (figure 14)" --spread 1
     look match_one_head "$runs/main" "each head alone, matching given (figure 16, table 3)" --spread 1
     train strength "sixteen strengths of an induction head (figure 15)"
@@ -102,3 +104,7 @@ case $part in
     appendix) appendix ;;
 esac
 step figures "figures and tables, in $runs/figures" "$optogen" figures induction "$runs" --out "$runs/figures"
+if [ ${#failed[@]} -gt 0 ]; then
+    echo "runs failed in: ${failed[*]}" >&2
+    exit 1
+fi

@@ -6,10 +6,11 @@ use crate::spread::spread;
 use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
+use bevy_ecs::query::QueryData;
 use optogen::Result;
 use optogen::checkpoint::{Checkpoint, folder_at, keep_recovery_point};
 use optogen::clamp::Moments;
-use optogen::components::{Interventions, MemberOf, Members, Model, Progress, Status};
+use optogen::components::{Interventions, MemberOf, Members, Model, Progress, Run, Status, Steps};
 use optogen::log::RunLog;
 use optogen::optimiser::Optimiser;
 use optogen::run_folder::RunFolder;
@@ -26,43 +27,65 @@ impl Plugin for CheckpointPlugin {
     }
 }
 
-type Kept<'a> = (Entity, &'a Model, &'a MemberOf, &'a RunFolder, &'a mut RunLog, &'a mut Status, &'a mut Clock);
+/// What keeping a run takes, whatever learns in it.
+#[derive(QueryData)]
+#[query_data(mutable)]
+pub(crate) struct Kept {
+    run: &'static Run,
+    folder: &'static RunFolder,
+    log: &'static mut RunLog,
+    status: &'static mut Status,
+    clock: &'static mut Clock,
+}
 
-fn checkpoint(
-    mut models: Query<Kept>,
-    cohorts: Query<(&Members, &Progress, &Transformer, &Optimiser)>,
+impl KeptItem<'_, '_> {
+    /// Keeps the run as it is after so many sequences, where that is due; what there is to keep is asked for only then.
+    pub(crate) fn keep(mut self, sequences: u64, stop: &StopRequest, state: impl FnOnce(&Run) -> Result<Checkpoint>) {
+        let due = self.run.checkpoints.due(sequences);
+        let recovery = stop.made() || self.clock.unkept_seconds() >= self.run.recovery_seconds;
+        if *self.status != Status::Running || !(due || recovery) {
+            return;
+        }
+        let keep = || -> Result<()> {
+            let checkpoint = state(self.run)?;
+            // The rows up to here are on the disk before the checkpoint is: a resumed run misses none.
+            self.log.sync()?;
+            if due {
+                checkpoint.write(&folder_at(&self.folder.checkpoints(), sequences))
+            } else {
+                keep_recovery_point(self.folder, &checkpoint)
+            }
+        };
+        let kept = keep();
+        self.clock.kept();
+        fail(&mut self.status, kept);
+    }
+}
+
+pub(crate) fn checkpoint(
+    mut models: Query<(Entity, &MemberOf, Kept), With<Model>>,
+    cohorts: Query<(&Members, &Progress, &Transformer, &Optimiser, &Steps)>,
     lists: Query<&Interventions>,
     moments: Query<&Moments>,
     stop: Res<StopRequest>,
 ) {
-    spread(models.iter_mut(), |(entity, model, cohort, folder, mut log, mut status, mut clock)| {
-        let Ok((members, progress, transformer, optimiser)) = cohorts.get(cohort.0) else { return };
-        let due = model.checkpoints.due(progress.sequences);
-        let recovery = stop.made() || clock.unkept_seconds() >= model.experiment.checkpoint.recovery_seconds;
-        if *status != Status::Running || !(due || recovery) {
+    spread(models.iter_mut(), |(entity, cohort, kept)| {
+        let Ok((members, progress, transformer, optimiser, steps)) = cohorts.get(cohort.0) else { return };
+        // A run that went on from here would miss the rows of steps that were not read yet.
+        if !steps.all_read() {
             return;
         }
-        let mut keep = || -> Result<()> {
+        kept.keep(progress.sequences, &stop, |run| {
             let member = members.iter().position(|member| member == entity).unwrap_or_default();
-            let checkpoint = Checkpoint {
-                run_id: model.run_id.clone(),
+            Ok(Checkpoint {
+                run_id: run.run_id.clone(),
                 sequences: progress.sequences,
                 steps: optimiser.step(),
-                experiment: model.experiment.to_toml(),
+                experiment: run.toml.clone(),
                 parameters: transformer.parameters().of_member(member)?,
                 optimiser: optimiser.of_member(transformer.parameters(), member)?,
                 moments: now(progress.sequences, std::iter::once(entity), &lists, &moments).moments.pop().unwrap_or_default(),
-            };
-            // The rows up to here are on the disk before the checkpoint is: a resumed run misses none.
-            log.sync()?;
-            if due {
-                checkpoint.write(&folder_at(&folder.checkpoints(), progress.sequences))
-            } else {
-                keep_recovery_point(folder, &checkpoint)
-            }
-        };
-        let kept = keep();
-        clock.kept();
-        fail(&mut status, kept);
+            })
+        });
     });
 }

@@ -4,7 +4,7 @@ use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use optogen::components::{Active, Members, Progress, StepNumbers};
+use optogen::components::{Active, Members, Progress, Steps};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -45,7 +45,7 @@ impl Display {
     }
 }
 
-fn report(mut display: ResMut<Display>, cohorts: Query<(&Members, &Progress, &StepNumbers, Has<Active>)>) {
+fn report(mut display: ResMut<Display>, cohorts: Query<(&Members, &Progress, &Steps, Has<Active>)>) {
     let now = Instant::now();
     let done = cohorts.iter().all(|(.., active)| !active);
     let pause = if display.bar.is_some() { BAR } else { LINE };
@@ -56,7 +56,8 @@ fn report(mut display: ResMut<Display>, cohorts: Query<(&Members, &Progress, &St
     let (seen, total) = (sum(|progress| progress.sequences), sum(|progress| progress.total));
     let (began, first) = *display.began.get_or_insert((now, seen));
     let rate = (seen - first) as f64 / (now - began).as_secs_f64().max(1e-9);
-    let losses: Vec<f64> = cohorts.iter().filter(|cohort| cohort.3).flat_map(|(_, _, numbers, _)| numbers.loss.clone()).collect();
+    let known = cohorts.iter().filter(|cohort| cohort.3).filter_map(|(_, _, steps, _)| steps.last());
+    let losses: Vec<f64> = known.flat_map(|step| step.loss.iter().copied()).collect();
     let mut message = format!("{seen} of {total} sequences");
     if seen > first {
         let left = HumanDuration(Duration::from_secs_f64((total - seen) as f64 / rate));

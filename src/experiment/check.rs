@@ -11,10 +11,11 @@ use std::path::Path;
 
 /// Something that cannot be run, and the key that says so.
 #[derive(Debug)]
-pub(super) struct Fault {
+pub struct Fault {
     /// Dotted, items of lists by number.
-    pub(super) key: String,
-    message: String,
+    pub key: String,
+    /// What is wrong with it.
+    pub message: String,
 }
 
 impl fmt::Display for Fault {

@@ -79,6 +79,21 @@ impl EvaluatorSpec {
 }
 
 impl Experiment {
+    /// The tables that its run writes, hooks' own included.
+    pub fn tables(&self) -> Vec<String> {
+        let asked = [
+            ("train", true),
+            ("timing", true),
+            ("eval", true),
+            ("eval_examples", self.evaluation.examples),
+            ("heads", self.measures.heads),
+            ("notes", true),
+            ("weights", self.measures.weights),
+        ];
+        let always = asked.into_iter().filter(|(_, asked)| *asked).map(|(name, _)| name.to_owned());
+        always.chain(self.hooks.iter().map(|hook| hook.table.clone())).collect()
+    }
+
     /// Output classes of the model: as given, else the labels of the relabelling, else the training classes.
     pub fn outputs(&self) -> usize {
         self.model.outputs.or(self.data.relabel.as_ref().map(|relabel| relabel.labels)).unwrap_or(self.data.classes.train)

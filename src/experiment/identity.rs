@@ -1,6 +1,7 @@
 //! What a run is known by: its experiment as canonical text, as one flat row, and as a short name.
 
-use super::Experiment;
+use super::{Experiment, Schedule};
+use crate::components::Run;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -28,9 +29,13 @@ impl Experiment {
     pub fn run_id(&self) -> String {
         let mut experiment = self.clone();
         experiment.checkpoint.recovery_seconds = 0.0;
-        let hash = Sha256::digest(canonical(&experiment));
-        let digits: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        format!("{}-{digits}", self.name)
+        name_of(&self.name, &experiment.to_toml())
+    }
+
+    /// The run of this name that it is of; its own name is [`run_id`](Self::run_id).
+    pub fn run(&self, run_id: String) -> Run {
+        let (toml, columns, checkpoints) = (self.to_toml(), self.flat(), Schedule::checkpoint(self));
+        Run { run_id, toml, columns, checkpoints, recovery_seconds: self.checkpoint.recovery_seconds }
     }
 
     /// Every key, dotted, and its value with defaults filled in, in an order that does not depend on the values: columns of the run table.
@@ -108,20 +113,26 @@ impl Experiment {
     }
 }
 
+/// A run's name: the experiment's, and eight hexadecimal digits of the SHA-256 of its text.
+pub(crate) fn name_of(name: &str, text: &str) -> String {
+    let digits: String = Sha256::digest(text).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("{name}-{digits}")
+}
+
 /// Tables in the order of the types, defaults written out.
-fn canonical(experiment: &Experiment) -> String {
+pub(crate) fn canonical(experiment: &impl Serialize) -> String {
     toml::to_string(experiment).expect("an experiment that was checked is plain TOML")
 }
 
-fn text(value: &str) -> FlatValue {
+pub(crate) fn text(value: &str) -> FlatValue {
     FlatValue::Text(Some(value.to_owned()))
 }
 
-fn whole(value: impl Into<Option<usize>>) -> FlatValue {
+pub(crate) fn whole(value: impl Into<Option<usize>>) -> FlatValue {
     FlatValue::Whole(value.into().map(|value| value as u64))
 }
 
-fn number(value: impl Into<Option<f64>>) -> FlatValue {
+pub(crate) fn number(value: impl Into<Option<f64>>) -> FlatValue {
     FlatValue::Number(value.into())
 }
 
@@ -129,12 +140,12 @@ fn flag(value: bool) -> FlatValue {
     FlatValue::Flag(Some(value))
 }
 
-fn json(value: &impl Serialize) -> FlatValue {
+pub(crate) fn json(value: &impl Serialize) -> FlatValue {
     FlatValue::Text(serde_json::to_string(value).ok())
 }
 
 /// The name that stands for the value in an experiment file.
-fn word(value: &impl Serialize) -> FlatValue {
+pub(crate) fn word(value: &impl Serialize) -> FlatValue {
     FlatValue::Text(serde_json::to_value(value).ok().and_then(|name| name.as_str().map(str::to_owned)))
 }
 

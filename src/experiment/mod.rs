@@ -17,11 +17,11 @@ mod sweep;
 mod tree;
 mod wording;
 
-pub use check::{check, check_bank};
+pub use check::{Fault, check, check_bank};
 pub use hook::*;
 pub use identity::FlatValue;
 pub use intervention::*;
-pub use read::{Changes, load, load_with, parse};
+pub use read::{Changes, Described, has_table, load, load_as, load_with, parse};
 pub use schedule::Schedule;
 pub use selection::{Entries, Role, Selection, TokenSelection};
 pub use spec::*;

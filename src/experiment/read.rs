@@ -1,12 +1,13 @@
 //! From an experiment file and the command line to the experiments of single runs, checked, before anything is written.
 
+use super::check::{Fault, first_fault};
 use super::scale::{self, Scale};
 use super::source::Sources;
 use super::sweep::{self, Axis};
 use super::tree;
-use super::{Experiment, check, wording};
+use super::{Experiment, wording};
 use crate::{Error, Result, checkpoint};
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
@@ -25,6 +26,43 @@ pub struct Changes<'a> {
     pub grids: &'a [String],
 }
 
+/// What an experiment file can describe, a transformer in training or a toy model: all of it is read, checked and named in the same way.
+pub trait Described: DeserializeOwned {
+    /// The lists that grow where one file extends another.
+    const GROWING: &'static [&'static str];
+
+    /// The first thing in it that is wrong.
+    ///
+    /// # Errors
+    /// That fault.
+    fn first_fault(&self) -> Result<(), Fault>;
+
+    /// The run's name.
+    fn run_id(&self) -> String;
+
+    /// The files that it names.
+    fn paths(&mut self) -> Vec<&mut PathBuf>;
+}
+
+impl Described for Experiment {
+    const GROWING: &'static [&'static str] = &["pass", "intervention", "hook"];
+
+    fn first_fault(&self) -> Result<(), Fault> {
+        first_fault(self)
+    }
+
+    fn run_id(&self) -> String {
+        Experiment::run_id(self)
+    }
+
+    fn paths(&mut self) -> Vec<&mut PathBuf> {
+        let files = self.evaluators.iter_mut().filter_map(|evaluator| evaluator.file.as_mut());
+        let donors = self.passes.iter_mut().filter_map(|pass| pass.donor.as_mut());
+        let parent = self.parent.iter_mut().map(|parent| &mut parent.checkpoint);
+        self.data.bank.iter_mut().chain(files).chain(donors).chain(parent).collect()
+    }
+}
+
 /// Reads an experiment file; one experiment a run, each without `[sweep]`, in the order of the grid with its first key slowest.
 ///
 /// A relative `data.bank`, evaluator's `file` or pass's `donor` or `parent.checkpoint` is looked for in the experiment file's folder first; if it is there, the path begins with that
@@ -33,7 +71,7 @@ pub struct Changes<'a> {
 /// # Errors
 /// [`Error::File`] if the file cannot be read; [`Error::Invalid`] with line, column and key of what is wrong in it, or with the option.
 pub fn load(path: &Path, changes: &Changes) -> Result<Vec<Experiment>> {
-    load_with(path, None, changes)
+    load_as(path, None, changes)
 }
 
 /// As [`load`], with what a second file says on top of the first.
@@ -41,6 +79,14 @@ pub fn load(path: &Path, changes: &Changes) -> Result<Vec<Experiment>> {
 /// # Errors
 /// As in [`load`].
 pub fn load_with(path: &Path, more: Option<&Path>, changes: &Changes) -> Result<Vec<Experiment>> {
+    load_as(path, more, changes)
+}
+
+/// As [`load_with`], of whatever the file describes.
+///
+/// # Errors
+/// As in [`load`].
+pub fn load_as<D: Described>(path: &Path, more: Option<&Path>, changes: &Changes) -> Result<Vec<D>> {
     let mut files = Vec::new();
     lay(path, &mut Vec::new(), &mut files)?;
     if let Some(more) = more {
@@ -84,6 +130,17 @@ fn lay(path: &Path, above: &mut Vec<PathBuf>, files: &mut Vec<(PathBuf, String)>
     Ok(())
 }
 
+/// Whether an experiment file, or one that it extends, has this table at its top: it tells what kind of experiment is described.
+///
+/// # Errors
+/// [`Error::File`] if a file cannot be read.
+pub fn has_table(path: &Path, table: &str) -> Result<bool> {
+    let mut files = Vec::new();
+    lay(path, &mut Vec::new(), &mut files)?;
+    // What is not TOML is told when it is read for good.
+    Ok(files.iter().any(|(_, text)| DeTable::parse(text).is_ok_and(|parsed| parsed.get_ref().contains_key(table))))
+}
+
 /// One run's experiment from the text of a file, as in a run folder; a sweep is refused. `name` is how messages call the file.
 ///
 /// # Errors
@@ -102,7 +159,7 @@ pub(super) fn expand(text: &str, name: &str, changes: &Changes) -> Result<Vec<Ex
 }
 
 /// Files by name and text, the later on top of the earlier: what it says counts, and its passes, interventions and hooks are added.
-pub(super) fn expand_layers(files: &[(&str, &str)], changes: &Changes) -> Result<Vec<Experiment>> {
+pub(crate) fn expand_layers<D: Described>(files: &[(&str, &str)], changes: &Changes) -> Result<Vec<D>> {
     let &Changes { scale, sets, grids } = changes;
     let mut sources = Sources::new(files.iter().copied());
     let name = sources.name().to_owned();
@@ -118,11 +175,11 @@ pub(super) fn expand_layers(files: &[(&str, &str)], changes: &Changes) -> Result
         if let Some(extends) = layer.remove("extends") {
             check_extends(&extends, &sources)?;
         }
-        tree::merge(table.get_mut(), layer, &["pass", "intervention", "hook"]);
+        tree::merge(table.get_mut(), layer, D::GROWING);
     }
 
     let scales = scale::take_scales(table.get_mut(), &sources).map_err(Error::Invalid)?;
-    scales.iter().try_for_each(|scale| check_scale(scale, &table, &sources))?;
+    scales.iter().try_for_each(|scale| check_scale::<D>(scale, &table, &sources))?;
     let scale = scale::chosen(&scales, scale, &name).map_err(Error::Invalid)?;
     if let Some(scale) = scale {
         scale.lay_over(table.get_mut(), &sources).map_err(Error::Invalid)?;
@@ -176,7 +233,7 @@ pub(super) fn expand_layers(files: &[(&str, &str)], changes: &Changes) -> Result
             tree::set(table.get_mut(), path, value.clone())
                 .map_err(|message| Error::Invalid(format!("{}: {message}", sources.place(value.span().start))))?;
         }
-        let experiment = single(table, &sources)?;
+        let experiment: D = single(table, &sources)?;
         let run_id = experiment.run_id();
         if !known.insert(run_id.clone()) {
             return Err(Error::Invalid(format!("{name}: the sweep asks for the same run twice ({run_id})")));
@@ -187,10 +244,9 @@ pub(super) fn expand_layers(files: &[(&str, &str)], changes: &Changes) -> Result
 }
 
 /// The experiment that a table without a sweep describes.
-fn single(table: Spanned<DeTable>, sources: &Sources) -> Result<Experiment> {
-    let experiment =
-        Experiment::deserialize(Deserializer::from(table.clone())).map_err(|error| unreadable(&error, table.get_ref(), sources))?;
-    check::first_fault(&experiment).map_err(|fault| {
+fn single<D: Described>(table: Spanned<DeTable>, sources: &Sources) -> Result<D> {
+    let experiment = D::deserialize(Deserializer::from(table.clone())).map_err(|error| unreadable(&error, table.get_ref(), sources))?;
+    experiment.first_fault().map_err(|fault| {
         let place = tree::place_of(table.get_ref(), &tree::parts(&fault.key, 0));
         let place = place.map_or(sources.name().to_owned(), |offset| sources.place(offset));
         Error::Invalid(format!("{place}: {fault}"))
@@ -212,7 +268,7 @@ fn check_extends(extends: &tree::Value, sources: &Sources) -> Result<()> {
 }
 
 /// Whether a scale's keys exist and have values of their type, also where another is chosen: a slip is found before it is needed.
-fn check_scale<'a>(scale: &Scale<'a>, table: &Spanned<DeTable<'a>>, sources: &Sources) -> Result<()> {
+fn check_scale<'a, D: Described>(scale: &Scale<'a>, table: &Spanned<DeTable<'a>>, sources: &Sources) -> Result<()> {
     let mut table = table.clone();
     scale.lay_over(table.get_mut(), sources).map_err(Error::Invalid)?;
     for axis in sweep::take_axes(table.get_mut(), sources).map_err(Error::Invalid)? {
@@ -221,7 +277,7 @@ fn check_scale<'a>(scale: &Scale<'a>, table: &Spanned<DeTable<'a>>, sources: &So
             let _ = tree::set(table.get_mut(), &axis.path, value.clone());
         }
     }
-    match Experiment::deserialize(Deserializer::from(table.clone())) {
+    match D::deserialize(Deserializer::from(table.clone())) {
         Err(error) if error.span().is_some_and(|span| scale.stands_at(span.start)) => Err(unreadable(&error, table.get_ref(), sources)),
         _ => Ok(()),
     }
@@ -241,21 +297,16 @@ fn split<'a>(flag: &str, option: &'a str) -> Result<(&'a str, &'a str)> {
         .ok_or_else(|| Error::Invalid(format!("{flag} {option}: expected KEY=VALUE, such as {flag} train.sequences=100000")))
 }
 
-/// Paths that lead to a file in the experiment file's folder begin with that folder; others are left for the current directory.
-fn settle_paths(experiment: &mut Experiment, folder: &Path) {
-    let files = experiment.evaluators.iter_mut().filter_map(|evaluator| evaluator.file.as_mut());
-    let mut donors: Vec<&mut PathBuf> = experiment.passes.iter_mut().filter_map(|pass| pass.donor.as_mut()).collect();
-    let parent = experiment.parent.iter_mut().map(|parent| &mut parent.checkpoint);
-    for path in experiment.data.bank.iter_mut().chain(files).chain(donors.iter_mut().map(|donor| &mut **donor)).chain(parent) {
+/// Paths that lead to a file in the experiment file's folder begin with that folder; others are left for the current directory. A run's folder
+/// stands for its last checkpoint, which the experiment then names.
+fn settle_paths(experiment: &mut impl Described, folder: &Path) {
+    for path in experiment.paths() {
         let beside: PathBuf = folder.join(&*path);
         if beside.exists() && beside.to_str().is_some() {
             *path = beside;
         }
-    }
-    // A run stands for its last checkpoint, which the experiment then names.
-    for donor in donors {
-        if let Some((_, last)) = checkpoint::list(&donor.join("checkpoints")).ok().and_then(|mut all| all.pop()) {
-            *donor = last;
+        if let Some((_, last)) = checkpoint::list(&path.join("checkpoints")).ok().and_then(|mut all| all.pop()) {
+            *path = last;
         }
     }
 }

@@ -135,7 +135,7 @@ evaluation = { sequences = 20 }
         let below = format!("{BASE}{SCALES}");
         let run = |scale| {
             let changes = Changes { scale: Some(scale), ..Changes::default() };
-            let run = expand_layers(&[("below.toml", &below), ("above.toml", above)], &changes).unwrap().remove(0);
+            let run = expand_layers::<Experiment>(&[("below.toml", &below), ("above.toml", above)], &changes).unwrap().remove(0);
             (run.train.sequences, run.train.batch)
         };
         assert_eq!([run("laptop"), run("smoke"), run("tiny")], [(1000, 32), (96, 16), (600_000, 2)]);

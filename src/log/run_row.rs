@@ -3,7 +3,8 @@
 use super::parquet_file::{read_table, write_parquet};
 use super::schema::version;
 use crate::Result;
-use crate::experiment::{Experiment, FlatValue};
+use crate::components::Run;
+use crate::experiment::FlatValue;
 use crate::run_folder::RunFolder;
 use arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Field, Schema};
@@ -34,7 +35,7 @@ pub struct RunRow {
 }
 
 /// Writes the row of a run, `run.parquet`.
-pub fn write_run_row(folder: &RunFolder, experiment: &Experiment, row: &RunRow) -> Result<()> {
+pub fn write_run_row(folder: &RunFolder, run: &Run, row: &RunRow) -> Result<()> {
     let text = |value: Option<&str>| Arc::new(StringArray::from(vec![value])) as ArrayRef;
     let whole = |value: u64| Arc::new(Int64Array::from(vec![value as i64])) as ArrayRef;
     let mut columns: Vec<(String, ArrayRef)> = [
@@ -48,11 +49,11 @@ pub fn write_run_row(folder: &RunFolder, experiment: &Experiment, row: &RunRow) 
         ("threads", whole(row.threads as u64)),
         ("started", text(Some(&row.started))),
         ("seconds", Arc::new(Float64Array::from(vec![row.seconds])) as ArrayRef),
-        ("experiment", text(Some(&experiment.to_toml()))),
+        ("experiment", text(Some(&run.toml))),
     ]
     .map(|(name, column)| (name.to_owned(), column))
     .into();
-    columns.extend(experiment.flat().into_iter().map(|(key, value)| (key, column(value))));
+    columns.extend(run.columns.iter().map(|(key, value)| (key.clone(), column(value.clone()))));
     let fields: Vec<Field> = columns.iter().map(|(name, column)| Field::new(name, column.data_type().clone(), true)).collect();
     let schema = Arc::new(Schema::new_with_metadata(fields, version("run")));
     let batch = RecordBatch::try_new(schema.clone(), columns.into_iter().map(|(_, column)| column).collect())?;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The tables that grow with a run.
-pub const TABLES: [&str; 7] = ["train", "timing", "eval", "eval_examples", "heads", "weights", "notes"];
+pub const TABLES: [&str; 8] = ["train", "timing", "eval", "eval_examples", "heads", "weights", "measures", "notes"];
 
 /// The schema of one of `TABLES`, or of a hook's table; every table begins with `run_id` and `sequences`.
 ///
@@ -19,6 +19,7 @@ pub const TABLES: [&str; 7] = ["train", "timing", "eval", "eval_examples", "head
 /// | `eval_examples` | evaluation, evaluator and example | each metric |
 /// | `heads` | evaluation, evaluator, layer and head | each measure of heads; attribution (null where it is not asked for) |
 /// | `weights` | evaluation, measure and head | from_layer, from_head (null for one head alone), layer, head, value |
+/// | `measures` | measure of a toy model, and vector | measure, vector (null for the whole model), value |
 /// | `notes` | moment that a system noted | note, value |
 /// | a hook's | look and entry | during, layer, head, example, at, to, dimension (null where it does not apply), statistic, value |
 pub fn schema(table: &str) -> SchemaRef {
@@ -45,6 +46,11 @@ pub fn schema(table: &str) -> SchemaRef {
             fields.extend(heads::NAMES.map(|name| column(name, DataType::Float64)));
             fields.push(Field::new("attribution", DataType::Float64, true));
         }
+        "measures" => fields.extend([
+            column("measure", DataType::Utf8),
+            Field::new("vector", DataType::Utf8, true),
+            column("value", DataType::Float64),
+        ]),
         "notes" => fields.extend([column("note", DataType::Utf8), column("value", DataType::Float64)]),
         "weights" => {
             fields.push(column("measure", DataType::Utf8));

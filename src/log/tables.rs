@@ -2,7 +2,6 @@
 
 use super::table::{Table, repeated};
 use crate::Result;
-use crate::experiment::Experiment;
 use crate::heads::HeadMeasures;
 use crate::look::Rows;
 use crate::metrics::Metrics;
@@ -12,22 +11,17 @@ use arrow::array::{ArrayRef, Float32Array, Float64Array, Int64Array, StringArray
 use bevy_ecs::component::Component;
 use std::sync::Arc;
 
-/// Steps that are gathered before they are journalled.
+/// Rows of `train` and of `measures` that are gathered before they are journalled.
 const GATHERED: usize = 256;
 
 /// The open tables of a run.
 #[derive(Component)]
 pub struct RunLog {
     run_id: String,
-    train: Table,
-    timing: Table,
-    eval: Table,
-    eval_examples: Option<Table>,
-    heads: Option<Table>,
-    weights: Option<Table>,
-    notes: Table,
-    hooks: Vec<(String, Table)>,
+    /// By name; rows of a table that is not among them are not kept.
+    tables: Vec<(String, Table)>,
     steps: Steps,
+    measures: Measures,
 }
 
 /// Rows of `train`, by column.
@@ -40,31 +34,40 @@ struct Steps {
     learning_rate: Vec<f64>,
 }
 
+/// Rows of `measures`, by column.
+#[derive(Default)]
+struct Measures {
+    sequences: Vec<i64>,
+    measure: Vec<&'static str>,
+    vector: Vec<Option<String>>,
+    value: Vec<f64>,
+}
+
 impl RunLog {
-    /// The tables that an experiment asks for, new.
-    pub fn create(folder: &RunFolder, experiment: &Experiment) -> Result<Self> {
-        Self::open(folder, experiment, |name| Table::create(folder, name))
+    /// The tables of these names, new.
+    pub fn create(folder: &RunFolder, tables: &[String]) -> Result<Self> {
+        Self::open(folder, tables, |name| Table::create(folder, name))
     }
 
     /// The tables as they were when `from` sequences had been seen.
-    pub fn resume(folder: &RunFolder, experiment: &Experiment, from: u64, warnings: &mut Vec<String>) -> Result<Self> {
-        Self::open(folder, experiment, |name| Table::resume(folder, name, from, warnings))
+    pub fn resume(folder: &RunFolder, tables: &[String], from: u64, warnings: &mut Vec<String>) -> Result<Self> {
+        Self::open(folder, tables, |name| Table::resume(folder, name, from, warnings))
     }
 
-    fn open(folder: &RunFolder, experiment: &Experiment, mut open: impl FnMut(&str) -> Result<Table>) -> Result<Self> {
-        let (examples, heads) = (experiment.evaluation.examples, experiment.measures.heads);
-        Ok(Self {
-            run_id: folder.run_id().into(),
-            train: open("train")?,
-            timing: open("timing")?,
-            eval: open("eval")?,
-            eval_examples: if examples { Some(open("eval_examples")?) } else { None },
-            heads: if heads { Some(open("heads")?) } else { None },
-            notes: open("notes")?,
-            weights: if experiment.measures.weights { Some(open("weights")?) } else { None },
-            hooks: experiment.hooks.iter().map(|hook| Ok((hook.table.clone(), open(&hook.table)?))).collect::<Result<_>>()?,
-            steps: Steps::default(),
-        })
+    fn open(folder: &RunFolder, tables: &[String], mut open: impl FnMut(&str) -> Result<Table>) -> Result<Self> {
+        let tables = tables.iter().map(|name| Ok((name.clone(), open(name)?))).collect::<Result<_>>()?;
+        Ok(Self { run_id: folder.run_id().into(), tables, steps: Steps::default(), measures: Measures::default() })
+    }
+
+    fn has(&self, table: &str) -> bool {
+        self.tables.iter().any(|(name, _)| name == table)
+    }
+
+    /// Rows of a table, without `run_id`.
+    fn append(&mut self, table: &str, mut columns: Vec<ArrayRef>) -> Result<()> {
+        let Some((_, table)) = self.tables.iter_mut().find(|(name, _)| name == table) else { return Ok(()) };
+        columns.insert(0, repeated(&self.run_id, columns.first().map_or(0, |column| column.len())));
+        table.append(columns)
     }
 
     /// A row of `train`.
@@ -83,52 +86,46 @@ impl RunLog {
         if steps.sequences.is_empty() {
             return Ok(());
         }
-        self.train.append(vec![
-            repeated(&self.run_id, steps.sequences.len()),
-            Arc::new(Int64Array::from(steps.sequences)),
-            Arc::new(Float64Array::from(steps.loss)),
-            Arc::new(Float64Array::from(steps.grad_norm)),
-            Arc::new(Float64Array::from(steps.grad_spread)),
-            Arc::new(Float64Array::from(steps.learning_rate)),
-        ])
+        self.append(
+            "train",
+            vec![
+                Arc::new(Int64Array::from(steps.sequences)),
+                Arc::new(Float64Array::from(steps.loss)),
+                Arc::new(Float64Array::from(steps.grad_norm)),
+                Arc::new(Float64Array::from(steps.grad_spread)),
+                Arc::new(Float64Array::from(steps.learning_rate)),
+            ],
+        )
     }
 
     /// A row of `timing`.
     pub fn time(&mut self, sequences: u64, seconds: f64) -> Result<()> {
-        self.timing.append(vec![
-            repeated(&self.run_id, 1),
-            Arc::new(Int64Array::from(vec![sequences as i64])),
-            Arc::new(Float64Array::from(vec![seconds])),
-        ])
+        self.append("timing", vec![Arc::new(Int64Array::from(vec![sequences as i64])), Arc::new(Float64Array::from(vec![seconds]))])
     }
 
     /// A row of `eval`, and its examples' rows.
     pub fn evaluation(&mut self, sequences: u64, evaluator: &str, metrics: &Metrics) -> Result<()> {
-        let common = |count: usize| -> Vec<ArrayRef> {
-            let sequences = Int64Array::from(vec![sequences as i64; count]);
-            vec![repeated(&self.run_id, count), Arc::new(sequences), repeated(evaluator, count)]
-        };
+        let common =
+            |count: usize| -> Vec<ArrayRef> { vec![Arc::new(Int64Array::from(vec![sequences as i64; count])), repeated(evaluator, count)] };
         let mut row = common(1);
         row.extend(metrics.means().map(|mean| Arc::new(Float64Array::from(vec![mean])) as ArrayRef));
-        self.eval.append(row)?;
-        if let Some(table) = &mut self.eval_examples {
-            let mut rows = common(metrics.len());
-            rows.push(Arc::new(Int64Array::from_iter_values(0..metrics.len() as i64)));
-            rows.extend(metrics.columns().map(|column| Arc::new(Float32Array::from(column.clone())) as ArrayRef));
-            table.append(rows)?;
+        self.append("eval", row)?;
+        if !self.has("eval_examples") {
+            return Ok(());
         }
-        Ok(())
+        let mut rows = common(metrics.len());
+        rows.push(Arc::new(Int64Array::from_iter_values(0..metrics.len() as i64)));
+        rows.extend(metrics.columns().map(|column| Arc::new(Float32Array::from(column.clone())) as ArrayRef));
+        self.append("eval_examples", rows)
     }
 
     /// Rows of `heads`.
     pub fn heads(&mut self, sequences: u64, evaluator: &str, measures: &HeadMeasures) -> Result<()> {
-        let Some(table) = &mut self.heads else { return Ok(()) };
         let rows: Vec<_> = measures.rows().collect();
         let whole = |of: fn(&(usize, usize, [f64; 6])) -> usize| -> ArrayRef {
             Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| of(row) as i64)))
         };
         let mut columns = vec![
-            repeated(&self.run_id, rows.len()),
             Arc::new(Int64Array::from(vec![sequences as i64; rows.len()])) as ArrayRef,
             repeated(evaluator, rows.len()),
             whole(|row| row.0),
@@ -136,75 +133,93 @@ impl RunLog {
         ];
         columns.extend((0..6).map(|index| Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.2[index]))) as ArrayRef));
         columns.push(Arc::new(Float64Array::from_iter(measures.attributions())));
-        table.append(columns)
+        self.append("heads", columns)
     }
 
     /// Rows of `weights`.
     pub fn weights(&mut self, sequences: u64, rows: &[Weight]) -> Result<()> {
-        let Some(table) = &mut self.weights else { return Ok(()) };
         let whole = |of: &dyn Fn(&Weight) -> Option<usize>| -> ArrayRef {
             Arc::new(Int64Array::from_iter(rows.iter().map(|row| of(row).map(|number| number as i64))))
         };
-        table.append(vec![
-            repeated(&self.run_id, rows.len()),
-            Arc::new(Int64Array::from(vec![sequences as i64; rows.len()])),
-            Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.measure))),
-            whole(&|row| Some(row.from?.0)),
-            whole(&|row| Some(row.from?.1)),
-            whole(&|row| Some(row.layer)),
-            whole(&|row| Some(row.head)),
-            Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.value))),
-        ])
+        self.append(
+            "weights",
+            vec![
+                Arc::new(Int64Array::from(vec![sequences as i64; rows.len()])),
+                Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.measure))),
+                whole(&|row| Some(row.from?.0)),
+                whole(&|row| Some(row.from?.1)),
+                whole(&|row| Some(row.layer)),
+                whole(&|row| Some(row.head)),
+                Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.value))),
+            ],
+        )
     }
 
     /// A row of `notes`: something that happened, with a number.
     pub fn note(&mut self, sequences: u64, note: &str, value: f64) -> Result<()> {
-        self.notes.append(vec![
-            repeated(&self.run_id, 1),
-            Arc::new(Int64Array::from(vec![sequences as i64])),
-            repeated(note, 1),
-            Arc::new(Float64Array::from(vec![value])),
-        ])
+        self.append(
+            "notes",
+            vec![Arc::new(Int64Array::from(vec![sequences as i64])), repeated(note, 1), Arc::new(Float64Array::from(vec![value]))],
+        )
     }
 
     /// Rows of a hook's table.
     pub fn look(&mut self, table: &str, rows: Rows) -> Result<()> {
-        let Some((_, table)) = self.hooks.iter_mut().find(|(name, _)| name == table) else { return Ok(()) };
         let count = rows.len();
-        table.append(vec![
-            repeated(&self.run_id, count),
-            Arc::new(Int64Array::from(vec![rows.sequences as i64; count])),
-            repeated(&rows.during, count),
-            Arc::new(Int64Array::from(rows.layer)),
-            Arc::new(Int64Array::from(rows.head)),
-            Arc::new(Int64Array::from(rows.example)),
-            Arc::new(Int64Array::from(rows.at)),
-            Arc::new(Int64Array::from(rows.to)),
-            Arc::new(Int64Array::from(rows.dimension)),
-            Arc::new(StringArray::from(rows.statistic)),
-            Arc::new(Float32Array::from(rows.value)),
-        ])
+        self.append(
+            table,
+            vec![
+                Arc::new(Int64Array::from(vec![rows.sequences as i64; count])),
+                repeated(&rows.during, count),
+                Arc::new(Int64Array::from(rows.layer)),
+                Arc::new(Int64Array::from(rows.head)),
+                Arc::new(Int64Array::from(rows.example)),
+                Arc::new(Int64Array::from(rows.at)),
+                Arc::new(Int64Array::from(rows.to)),
+                Arc::new(Int64Array::from(rows.dimension)),
+                Arc::new(StringArray::from(rows.statistic)),
+                Arc::new(Float32Array::from(rows.value)),
+            ],
+        )
+    }
+
+    /// A row of `measures`: what is measured of a toy model, or of one of its vectors.
+    pub fn measure(&mut self, sequences: u64, measure: &'static str, vector: Option<String>, value: f64) -> Result<()> {
+        let measures = &mut self.measures;
+        measures.sequences.push(sequences as i64);
+        measures.measure.push(measure);
+        measures.vector.push(vector);
+        measures.value.push(value);
+        if measures.sequences.len() >= GATHERED { self.journal_measures() } else { Ok(()) }
+    }
+
+    fn journal_measures(&mut self) -> Result<()> {
+        let measures = std::mem::take(&mut self.measures);
+        if measures.sequences.is_empty() {
+            return Ok(());
+        }
+        self.append(
+            "measures",
+            vec![
+                Arc::new(Int64Array::from(measures.sequences)),
+                Arc::new(StringArray::from(measures.measure)),
+                Arc::new(StringArray::from(measures.vector)),
+                Arc::new(Float64Array::from(measures.value)),
+            ],
+        )
     }
 
     /// Makes all rows last.
     pub fn sync(&mut self) -> Result<()> {
         self.journal_steps()?;
-        let always = [&mut self.train, &mut self.timing, &mut self.eval, &mut self.notes].into_iter();
-        let asked = self
-            .eval_examples
-            .iter_mut()
-            .chain(&mut self.heads)
-            .chain(&mut self.weights)
-            .chain(self.hooks.iter_mut().map(|(_, table)| table));
-        always.chain(asked).try_for_each(Table::sync)
+        self.journal_measures()?;
+        self.tables.iter_mut().try_for_each(|(_, table)| table.sync())
     }
 
     /// Seals all tables, for good.
     pub fn finish(mut self) -> Result<()> {
         self.journal_steps()?;
-        let always = [self.train, self.timing, self.eval, self.notes].into_iter();
-        let asked =
-            self.eval_examples.into_iter().chain(self.heads).chain(self.weights).chain(self.hooks.into_iter().map(|(_, table)| table));
-        always.chain(asked).try_for_each(Table::finish)
+        self.journal_measures()?;
+        self.tables.into_iter().try_for_each(|(_, table)| table.finish())
     }
 }
