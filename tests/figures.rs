@@ -185,10 +185,18 @@ fn every_figure_is_drawn_with_its_titles_ticks_and_legends() {
         ("figure_13", &["Loss", "Ablated:"]),
         (
             "figure_14",
-            &["# heads active", "Seed 5: beginning with the first, head 3", "Seed 7: beginning with the second, head 1", "all heads"],
+            &[
+                "# heads active",
+                "Beginning with the strongest, head 3",
+                "Beginning with the second strongest, head 1",
+                "Seed 7",
+                "all heads",
+            ],
         ),
         ("figure_15", &["Train", "Test (relabel)", "Test (exemplar)", "Clamped", "strength", "ln 2"]),
-        ("figure_16", &["Match:", "perfect", "its own", "all heads"]),
+        ("figure_16a", &["Match:", "perfect", "its own", "all heads"]),
+        ("figure_16b", &["Output class", "Relative fraction of mistakes"]),
+        ("figure_16c", &["Output class", "Accuracy", "4"]),
         ("figure_17", &["Head 3 and", "all"]),
         ("figure_18", &["Accuracy of the head alone", "Loss of the head alone", "Learning time, # sequences", "Seed", "5", "6"]),
     ] {
@@ -263,8 +271,10 @@ fn what_is_not_there_is_said_with_the_command_that_makes_it() {
     let place = runs.display();
     for line in [
         format!("figure_3a: not drawn, there are no runs in {place}/main; make them with"),
-        format!("  optogen run experiments/induction/main.toml --grid seeds.init=5,6,7 --out {place}/main --resume"),
-        format!("  optogen replay {place}/main --with experiments/induction/only_head.toml --spread 1 --out {place}/only_head --resume"),
+        format!("  optogen run experiments/induction/main.toml --out {place}/main --resume"),
+        format!(
+            "  optogen replay {place}/main --with experiments/induction/replays/only_head.toml --spread 1 --out {place}/only_head --resume"
+        ),
     ] {
         assert!(message.lines().any(|one| one == line), "{line}\n{message}");
     }

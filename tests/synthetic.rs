@@ -2,7 +2,7 @@
 
 use crate::program::BASE;
 use candle_core::{Device, Tensor};
-use optogen::experiment::load_with;
+use optogen::experiment::{Changes, load_with};
 use optogen::heads::HeadMeasures;
 use optogen::log::{RunLog, RunRow, write_run_row};
 use optogen::metrics::Metrics;
@@ -43,10 +43,12 @@ impl Synthetic<'_> {
     pub fn write(&self, out: &Path) -> PathBuf {
         let home = tempfile::tempdir().expect("a folder");
         let more = home.path().join("more.toml");
-        std::fs::write(&more, self.more).expect("written");
+        let analysis = "\n[[evaluator]]\nname = \"analysis\"\nexhaustive = true\nclasses = \"train\"\nrelabel = \"train\"\n";
+        std::fs::write(&more, format!("{}{analysis}", self.more)).expect("written");
         let mut sets = vec!["evaluation.examples=true".to_owned()];
         sets.extend(self.sets.iter().cloned());
-        let experiment = load_with(Path::new(BASE), Some(&more), &sets, &[]).expect("an experiment").remove(0);
+        let experiment =
+            load_with(Path::new(BASE), Some(&more), &Changes { sets: &sets, ..Changes::default() }).expect("an experiment").remove(0);
         let folder = RunFolder::open(out, &experiment.run_id(), false).expect("a run folder");
         let mut log = RunLog::create(&folder, &experiment).expect("tables");
         for sequences in (0..=self.until.0).step_by(self.until.1 as usize) {

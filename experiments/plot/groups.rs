@@ -51,9 +51,9 @@ impl Drawn {
         let mut all = Self { pairs: evaluator.pairs(), ..Self::default() };
         for chunk in &evaluator.sequences {
             match chunk {
-                EvaluatorSequences::Given(_) => {}
                 EvaluatorSequences::Drawn { sequences, .. } => all.classes.extend(&sequences.classes),
-                EvaluatorSequences::Exhaustive(every, numbers) => all.classes.extend(every.sequences(numbers.clone()).classes),
+                EvaluatorSequences::Exhaustive(exhaustive, numbers) => all.classes.extend(exhaustive.sequences(numbers.clone()).classes),
+                EvaluatorSequences::Given(_) => {}
             }
             let tokens = chunk.tokens(Some(&bank), &Device::Cpu)?;
             all.labels.extend(tokens.labels.flatten_all()?.to_vec1::<u32>()?);
