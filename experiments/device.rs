@@ -21,7 +21,8 @@ pub fn device(name: &str) -> Result<Device> {
             let number: Option<usize> = number.and_then(|number| number.parse().ok());
             let number = number.ok_or_else(|| Error::Invalid(format!("--device {name}: neither auto nor cpu nor cuda:N")))?;
             if !built_for_gpus() {
-                let message = "this program was built for the CPU alone; `make cuda` builds target/cuda/release/optogen, which computes on GPUs";
+                let message =
+                    "this program was built for the CPU alone; `make cuda` builds target/cuda/release/optogen, which computes on GPUs";
                 return Err(Error::Invalid(format!("--device {name}: {message}")));
             }
             gpu(number).map_err(|error| Error::Invalid(format!("--device {name}: there is no such GPU: {error}")))

@@ -5,7 +5,13 @@ use super::{attach, launch, tensor};
 use candle_core::{Result, Tensor, bail};
 
 /// As [`crate::ops::tokens`].
-pub(crate) fn tokens(embedded: &Tensor, labels: &Tensor, positions: Option<&Tensor>, examples: &Tensor, targets: &Tensor) -> Result<Tensor> {
+pub(crate) fn tokens(
+    embedded: &Tensor,
+    labels: &Tensor,
+    positions: Option<&Tensor>,
+    examples: &Tensor,
+    targets: &Tensor,
+) -> Result<Tensor> {
     let (members, sequences, pairs) = examples.dims3()?;
     let (_, distinct, width) = embedded.dims3()?;
     let (classes, tokens) = (labels.dim(2)?, 2 * pairs - 1);
