@@ -23,6 +23,7 @@ pub mod run_folder;
 pub mod sampler;
 pub mod seeds;
 pub mod site;
+pub mod steps;
 pub mod transformer;
 pub mod weights;
 

@@ -10,10 +10,11 @@ use bevy_ecs::query::QueryData;
 use optogen::Result;
 use optogen::checkpoint::{Checkpoint, folder_at, keep_recovery_point};
 use optogen::clamp::Moments;
-use optogen::components::{Interventions, MemberOf, Members, Model, Progress, Run, Status, Steps};
+use optogen::components::{Interventions, MemberOf, Members, Model, Progress, Run, Status};
 use optogen::log::RunLog;
 use optogen::optimiser::Optimiser;
 use optogen::run_folder::RunFolder;
+use optogen::steps::Steps;
 use optogen::transformer::Transformer;
 
 /// Adds the system to both schedules.

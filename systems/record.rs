@@ -7,6 +7,7 @@ use bevy_ecs::prelude::*;
 use optogen::Result;
 use optogen::components::*;
 use optogen::log::RunLog;
+use optogen::steps::Steps;
 
 /// Adds the systems: steps' rows to a step, evaluations' and looks' to both schedules.
 pub struct RecordPlugin;

@@ -4,7 +4,8 @@ use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use optogen::components::{Active, Members, Progress, Steps};
+use optogen::components::{Active, Members, Progress};
+use optogen::steps::Steps;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 

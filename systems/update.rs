@@ -6,9 +6,10 @@ use crate::spread::spread;
 use crate::stage::{Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
-use optogen::components::{Active, Members, Model, Progress, Run, Status, Steps, Trouble};
+use optogen::components::{Active, Members, Model, Progress, Run, Status, Trouble};
 use optogen::gradients::Gradients;
 use optogen::optimiser::Optimiser;
+use optogen::steps::Steps;
 use optogen::transformer::Transformer;
 use optogen::{Error, numbers::Numbers};
 
