@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::figures::Paper;
 use clap::{Args, Parser, Subcommand};
 use optogen::Result;
 use optogen::experiment::{Changes, Experiment, load_with};
@@ -37,6 +38,10 @@ pub enum Command {
     #[command(after_help = "Example:\n  \
         optogen branch runs/demo/run=induction-base-25d85a25 --at 200000 --with mine.toml --out runs/branch")]
     Branch(BranchArguments),
+    /// Draws the figures and tables of a paper from the logs of its runs, as SVG, PNG, Markdown, and Parquet with the numbers in them.
+    #[command(after_help = "Example:\n  \
+        optogen figures induction runs/paper --out runs/paper/figures")]
+    Figures(FiguresArguments),
     /// Lists every site of an experiment's model: its names, its shape, and which interventions and hooks stand there.
     Sites(SitesArguments),
 }
@@ -159,6 +164,19 @@ pub struct BranchArguments {
     /// What all understand.
     #[command(flatten)]
     pub common: CommonArguments,
+}
+
+/// `optogen figures`.
+#[derive(Args)]
+pub struct FiguresArguments {
+    /// Which paper.
+    pub paper: Paper,
+    /// The folder in which its runs lie, a folder for each experiment file.
+    #[arg(value_name = "RUNS")]
+    pub runs: PathBuf,
+    /// Where the figures go.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
 }
 
 /// `optogen sites`.

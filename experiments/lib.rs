@@ -3,8 +3,11 @@
 pub mod branch;
 pub mod cli;
 pub mod device;
+pub mod draw;
 pub mod evaluators;
+pub mod figures;
 pub mod import;
+pub mod logs;
 pub mod outcome;
 pub mod picture;
 pub mod replay;
@@ -32,6 +35,7 @@ pub fn program(extend: impl Fn(&mut App)) -> ExitCode {
         Command::Import(arguments) => import::import(arguments),
         Command::Replay(arguments) => replay::replay(arguments),
         Command::Branch(arguments) => branch::branch(arguments, &extend),
+        Command::Figures(arguments) => figures::figures(arguments),
         Command::Sites(arguments) => sites::sites(arguments),
     };
     match result {

@@ -8,7 +8,7 @@ mod schema;
 mod table;
 mod tables;
 
-pub use parquet_file::read_table;
+pub use parquet_file::{read_table, write_parquet};
 pub use run_row::{RunRow, read_run_status, write_run_row};
 pub use schema::{TABLES, schema};
 pub use table::Table;

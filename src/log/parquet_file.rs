@@ -38,7 +38,10 @@ fn batches(path: &Path) -> Result<impl Iterator<Item = Result<RecordBatch>> + '_
 }
 
 /// Writes a whole Parquet file: zstd, floats split into byte streams, strings as dictionaries, page checksums by the format's default.
-pub(super) fn write_parquet(path: &Path, schema: &SchemaRef, rows: &[RecordBatch]) -> Result<()> {
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_parquet(path: &Path, schema: &SchemaRef, rows: &[RecordBatch]) -> Result<()> {
     durable::write_file(path, |file| encode(file, schema, rows.iter().cloned().map(Ok)))
 }
 

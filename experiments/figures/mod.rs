@@ -1,0 +1,143 @@
+//! `optogen figures`: the figures and tables of a paper, drawn from the logs of its runs.
+//!
+//! A paper is a list of entries; each says which folders of runs it needs and what it makes of them. What a figure shows is kept beside it as a
+//! Parquet table, so that it can be drawn again in any other way.
+
+pub mod induction;
+pub mod tables;
+
+use crate::cli::FiguresArguments;
+use crate::draw::Figure;
+use crate::logs::{Run, folders_in, runs_in};
+use clap::ValueEnum;
+use optogen::{Error, Result};
+use std::path::{Path, PathBuf};
+use tables::{Column, Table};
+
+/// A paper.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub enum Paper {
+    /// What needs to go right for an induction head? (Singh et al. 2024)
+    Induction,
+}
+
+impl Paper {
+    fn entries(self) -> &'static [Entry] {
+        match self {
+            Paper::Induction => induction::ENTRIES,
+        }
+    }
+
+    /// The command that makes the runs of a folder below `root`.
+    fn command(self, folder: &str, root: &Path) -> String {
+        match self {
+            Paper::Induction => induction::command(folder, root),
+        }
+    }
+}
+
+/// A figure or a table of a paper.
+pub struct Entry {
+    /// Names its files.
+    pub name: &'static str,
+    /// The folders of runs that it needs.
+    pub needs: &'static [&'static str],
+    /// Makes it.
+    pub make: fn(&Runs) -> Result<Product>,
+}
+
+/// What becomes of an entry.
+pub enum Product {
+    /// A picture, and its numbers.
+    Figure(Box<Figure>),
+    /// A table.
+    Table(Table),
+}
+
+impl From<Figure> for Product {
+    fn from(figure: Figure) -> Self {
+        Product::Figure(Box::new(figure))
+    }
+}
+
+/// The folder in which the runs of a paper lie, a folder for each experiment file.
+pub struct Runs {
+    root: PathBuf,
+}
+
+impl Runs {
+    /// The runs below this folder.
+    pub fn below(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// The runs of one experiment file, by seed.
+    ///
+    /// # Errors
+    /// A run cannot be read.
+    pub fn of(&self, name: &str) -> Result<Vec<Run>> {
+        runs_in(&self.root.join(name))
+    }
+
+    /// Those of some folders for which there are no runs.
+    fn missing(&self, names: &[&'static str]) -> Result<Vec<&'static str>> {
+        let mut missing = Vec::new();
+        for &name in names {
+            if folders_in(&self.root.join(name))?.is_empty() {
+                missing.push(name);
+            }
+        }
+        Ok(missing)
+    }
+}
+
+/// Draws what can be drawn and says what cannot; returns the exit code.
+///
+/// # Errors
+/// A run's logs are damaged, or a file cannot be written.
+pub fn figures(arguments: &FiguresArguments) -> Result<u8> {
+    let runs = Runs::below(&arguments.runs);
+    if !arguments.runs.is_dir() {
+        return Err(Error::Invalid(format!("{}: there is no such folder of runs", arguments.runs.display())));
+    }
+    std::fs::create_dir_all(&arguments.out).map_err(Error::file(&arguments.out))?;
+    let mut drawn = 0;
+    for entry in arguments.paper.entries() {
+        let missing = runs.missing(entry.needs)?;
+        if !missing.is_empty() {
+            eprintln!("{}: not drawn, there are no runs in {}; make them with", entry.name, places(&arguments.runs, &missing));
+            missing.iter().for_each(|folder| eprintln!("  {}", arguments.paper.command(folder, &arguments.runs)));
+            continue;
+        }
+        write((entry.make)(&runs)?, &arguments.out, entry.name)?;
+        println!("{}", arguments.out.join(entry.name).display());
+        drawn += 1;
+    }
+    Ok(if drawn > 0 { 0 } else { 2 })
+}
+
+fn places(root: &Path, names: &[&str]) -> String {
+    names.iter().map(|name| root.join(name).display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn write(product: Product, out: &Path, name: &str) -> Result<()> {
+    match product {
+        Product::Figure(figure) => {
+            figure.save(out, name)?;
+            numbers(&figure).save_rows(out, name)
+        }
+        Product::Table(table) => table.save(out, name),
+    }
+}
+
+/// What a figure shows, a row for each point.
+pub fn numbers(figure: &Figure) -> Table {
+    let numbers = figure.numbers();
+    Table::of([
+        ("panel", Column::Names(numbers.iter().map(|number| number.panel.replace('\n', " ")).collect())),
+        ("series", Column::Names(numbers.iter().map(|number| number.series.replace('\n', " ")).collect())),
+        ("seed", Column::Whole(numbers.iter().map(|number| number.seed).collect())),
+        ("x", Column::Numbers(numbers.iter().map(|number| number.x).collect())),
+        ("y", Column::Numbers(numbers.iter().map(|number| number.y).collect())),
+    ])
+}
