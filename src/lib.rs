@@ -21,6 +21,7 @@ pub mod run_folder;
 pub mod sampler;
 pub mod seeds;
 pub mod site;
+pub mod toy;
 pub mod transformer;
 pub mod weights;
 

@@ -5,6 +5,7 @@ use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use optogen::components::{Active, Members, Progress, StepNumbers};
+use optogen::toy::ToyModel;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -45,9 +46,11 @@ impl Display {
     }
 }
 
-fn report(mut display: ResMut<Display>, cohorts: Query<(&Members, &Progress, &StepNumbers, Has<Active>)>) {
+type Told<'a> = (&'a Members, &'a Progress, &'a StepNumbers, Has<Active>, Has<ToyModel>);
+
+fn report(mut display: ResMut<Display>, cohorts: Query<Told>) {
     let now = Instant::now();
-    let done = cohorts.iter().all(|(.., active)| !active);
+    let done = cohorts.iter().all(|(.., active, _)| !active);
     let pause = if display.bar.is_some() { BAR } else { LINE };
     if display.last.is_some_and(|last| now - last < pause) && !done {
         return;
@@ -56,8 +59,9 @@ fn report(mut display: ResMut<Display>, cohorts: Query<(&Members, &Progress, &St
     let (seen, total) = (sum(|progress| progress.sequences), sum(|progress| progress.total));
     let (began, first) = *display.began.get_or_insert((now, seen));
     let rate = (seen - first) as f64 / (now - began).as_secs_f64().max(1e-9);
-    let losses: Vec<f64> = cohorts.iter().filter(|cohort| cohort.3).flat_map(|(_, _, numbers, _)| numbers.loss.clone()).collect();
-    let mut message = format!("{seen} of {total} sequences");
+    let losses: Vec<f64> = cohorts.iter().filter(|cohort| cohort.3).flat_map(|(_, _, numbers, ..)| numbers.loss.clone()).collect();
+    let counted = if cohorts.iter().all(|(.., toy)| toy) { "steps" } else { "sequences" };
+    let mut message = format!("{seen} of {total} {counted}");
     if seen > first {
         let left = HumanDuration(Duration::from_secs_f64((total - seen) as f64 / rate));
         message += &format!(", {rate:.0} a second, {}", if done { "done".into() } else { format!("{left} left") });
