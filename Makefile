@@ -2,17 +2,19 @@
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 VENV   := .venv
+# For the papers: full, laptop or smoke.
+SCALE  ?= full
 
 # rustup may have been installed a moment ago, in this very shell.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .NOTPARALLEL:
-.PHONY: help setup build demo test lint bench
+.PHONY: help setup build demo paper paper-appendix test lint bench cuda
 
 help:  ## says this
 	@echo "optogen: how in-context learning forms and fades while small transformers train"
 	@echo
-	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 	@echo
 	@echo "Then: $(TARGET)/release/optogen --help"
 
@@ -25,6 +27,12 @@ build: setup  ## builds the program optogen, in target/release
 demo: build  ## trains a transformer until an induction head forms, and shows the losses; goes on where it was stopped
 	$(TARGET)/release/optogen run experiments/induction/base.toml --out runs/demo --resume
 
+paper: build  ## everything behind the main text of "What needs to go right for an induction head?", figures included, in runs/paper; goes on where it was stopped
+	scripts/paper.sh main $(SCALE)
+
+paper-appendix: paper  ## the same for its appendix
+	scripts/paper.sh appendix $(SCALE)
+
 test: setup-tests lint $(VENV)/installed  ## runs every test, and lint; makes .venv for the tests that read logs with Python
 	OPTOGEN_PYTHON=$(CURDIR)/$(VENV)/bin/python cargo test --release --workspace
 
@@ -36,6 +44,10 @@ bench: $(VENV)-bench/installed  ## times a step of training beside JAX doing the
 	$(VENV)-bench/bin/python benches/compare.py "$$(cargo bench -p optogen-tests --bench step --no-run --message-format=json \
 		| $(VENV)-bench/bin/python -c 'import json, sys; print([a["executable"] for a in map(json.loads, sys.stdin) if a.get("executable")][-1])')"
 
+cuda: setup  ## builds the program for NVIDIA GPUs, in target/cuda/release; needs none here. The toolkit comes from PyPI where it is missing
+	@scripts/setup_cuda.sh
+	. .cuda/env && cargo build --release --features cuda --target-dir $(TARGET)/cuda
+
 .PHONY: setup-tests
 setup-tests:
 	@scripts/setup.sh --tests
@@ -43,7 +55,7 @@ setup-tests:
 $(VENV)-bench/installed: benches/peers/requirements.txt
 	rm -rf $(VENV)-bench
 	python3 -m venv $(VENV)-bench
-	$(VENV)-bench/bin/pip install --quiet --disable-pip-version-check --requirement $< pyarrow
+	$(VENV)-bench/bin/pip install --quiet --disable-pip-version-check --requirement $< pyarrow matplotlib
 	touch $@
 
 $(VENV)/installed: tests/python/requirements.txt

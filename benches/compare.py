@@ -3,7 +3,8 @@
     python benches/compare.py STEP_BENCHMARK [--rounds N] [--out BENCHMARKS.md] [--torch]
 
 STEP_BENCHMARK is the program that `cargo bench --no-run -p optogen-tests --bench step` builds. Each round runs every row once, so that a slow moment
-of the machine meets all of them; the medians are kept. The rows are written to benchmarks.parquet as well.
+of the machine meets all of them; the medians are kept. The rows are written to benchmarks.parquet as well,
+and how the cost of a step grows to benchmarks-growth.parquet and docs/growth.svg.
 """
 
 import argparse
@@ -16,9 +17,16 @@ import subprocess
 import sys
 import time
 
+# One core's products are measured: numpy must not use the others.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+import matplotlib
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 THREADS = os.cpu_count()
@@ -58,6 +66,45 @@ def products(case):
     return 2 * (2 * distinct * features * width + 3 * layers * block + 3 * batch * width * outputs)
 
 
+# How the cost of a step grows: what is varied from the base experiment, and by which keys.
+GROWTH = [
+    ("layers", [1, 2, 4, 8, 12], lambda n: [f"model.layers={n}"]),
+    ("width", [32, 64, 128, 256], lambda n: [f"model.width={n}"]),
+    ("context", [2, 4, 8, 16, 32], lambda n: [f"data.mixture.0.context={n}", "evaluator="]),
+    ("labels", [5, 50, 500, 5000], lambda n: [f"data.relabel={{ labels = {n} }}", "evaluator="]),
+    ("models", [1, 2, 4, 8, 16, 32], lambda n: []),
+]
+
+
+def grow(binary):
+    """Milliseconds a step and model as one thing grows, on all threads for several models and on one for one."""
+    rows = []
+    for name, sizes, keys in GROWTH:
+        for size in sizes:
+            models, threads = (size, THREADS) if name == "models" else (1, 1)
+            command = [binary, "ih_base", str(models), str(threads), "60", "3", *keys(size)]
+            output = subprocess.run(command, capture_output=True, text=True)
+            if output.returncode:
+                sys.exit(f"{' '.join(command)}\n{output.stderr[-2000:]}")
+            times = [json.loads(line)["ms_per_model_step"] for line in output.stdout.splitlines() if line.startswith("{")]
+            rows.append({"varied": name, "size": size, "ms_per_model_step": statistics.median(times)})
+            print(f"growth: {name:8} {size:5} {rows[-1]['ms_per_model_step']:9.3f} ms", flush=True)
+    return rows
+
+
+def draw(rows, path):
+    figure, panels = plt.subplots(1, len(GROWTH), figsize=(3 * len(GROWTH), 3), sharey=True)
+    for panel, (name, sizes, _) in zip(panels, GROWTH):
+        own = [row for row in rows if row["varied"] == name]
+        panel.loglog([row["size"] for row in own], [row["ms_per_model_step"] for row in own], "o-", color="k")
+        panel.set_xticks(sizes, [str(size) for size in sizes])
+        panel.minorticks_off()
+        panel.set_xlabel(name)
+    panels[0].set_ylabel("ms a step and model")
+    figure.tight_layout()
+    figure.savefig(path)
+
+
 def measured_rate():
     """Operations a second of one core in matrix products, measured."""
     a, b = (np.random.default_rng(0).standard_normal((768, 768), dtype=np.float32) for _ in range(2))
@@ -95,10 +142,12 @@ def main():
         for row in rows:
             times[row].append(run(arguments.binary, row))
             print(f"round {round_number + 1}: {row[0]:8} {row[1]:36} {times[row][-1]:9.3f} ms", flush=True)
-    write(arguments, rows, {row: statistics.median(own) for row, own in times.items()})
+    growth = grow(arguments.binary)
+    draw(growth, os.path.join(os.path.dirname(os.path.abspath(arguments.out)), "docs", "growth.svg"))
+    write(arguments, rows, {row: statistics.median(own) for row, own in times.items()}, growth)
 
 
-def write(arguments, rows, medians):
+def write(arguments, rows, medians, growth):
     rate = measured_rate()
     with open("/proc/cpuinfo") as info:
         model = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), platform.machine())
@@ -107,7 +156,7 @@ def write(arguments, rows, medians):
         "",
         "Milliseconds of a training step for each model: sampling, forward, backward and Adam, float32. The peers are in `benches/peers/`; they are",
         "given their batches beforehand. *Products* is the share of the time that the matrix products alone would take at the rate of one core, or of",
-        "all cores where several are used.",
+        "all cores where several are used; all products that the formulas have, also those that a program finds it need not do.",
         "",
         f"{datetime.date.today()}, {model}, {THREADS} cores, {rate / 1e9:.0f} GFLOP/s a core in products; medians of {arguments.rounds} runs in turns, by",
         "",
@@ -129,10 +178,21 @@ def write(arguments, rows, medians):
         lines.append(f"| {case} | {name} | {own:.3f} | {times} | {many} | {100 * share:.0f} % |")
         table.append({"case": case, "name": name, "peer": peer, "models": models, "form": str(form), "ms_per_model_step": own, "products": share})
     lines += ["", "`ih_base` is `experiments/induction/base.toml`; `c_base` has 12800 classes and outputs and learned positions; `depth12` has 12 layers with",
-              "MLPs and a context of 8. What clamps and hooks cost: `cargo bench -p optogen-tests --bench clamps`.", ""]
+              "MLPs and a context of 8. What clamps and hooks cost: `cargo bench -p optogen-tests --bench clamps`; each operation by itself:",
+              "`cargo bench -p optogen-tests --bench ops`.", "", "## How cost grows", "",
+              "The base experiment with one thing varied; one model on one thread, and for `models` all threads.", "", "![Milliseconds a step](docs/growth.svg)", "",
+              "| | " + " | ".join(f"{name}" for name, _, _ in GROWTH) + " |", "|---|" + "---|" * len(GROWTH)]
+    longest = max(len(sizes) for _, sizes, _ in GROWTH)
+    for index in range(longest):
+        own = [[row for row in growth if row["varied"] == name] for name, _, _ in GROWTH]
+        cells = [f"{of[index]['size']}: {of[index]['ms_per_model_step']:.3f}" if index < len(of) else "" for of in own]
+        lines.append("| | " + " | ".join(cells) + " |")
+    lines.append("")
     with open(arguments.out, "w") as out:
         out.write("\n".join(lines))
-    pa.parquet.write_table(pa.Table.from_pylist(table), os.path.splitext(arguments.out)[0].lower() + ".parquet")
+    stem = os.path.splitext(arguments.out)[0].lower()
+    pa.parquet.write_table(pa.Table.from_pylist(table), stem + ".parquet")
+    pa.parquet.write_table(pa.Table.from_pylist(growth), stem + "-growth.parquet")
     print("\n".join(lines))
 
 

@@ -1,6 +1,6 @@
 //! Milliseconds a training step and model. Prints a line of JSON for each repeat, as the peers in `peers/` do.
 //!
-//! `cargo bench -p optogen-tests --bench step -- CASE MODELS THREADS STEPS REPEATS`, CASE one of ih_base, c_base and depth12
+//! `cargo bench -p optogen-tests --bench step -- CASE MODELS THREADS STEPS REPEATS [KEY=VALUE]...`, CASE one of ih_base, c_base and depth12
 
 mod worlds;
 
@@ -18,7 +18,7 @@ fn main() -> Result<()> {
     let (models, threads, steps, repeats) = (number(1, 1)?, number(2, 1)?, number(3, 500)?, number(4, 3)?);
     let (sets, classes) = case(name).ok_or_else(|| format!("there is no case {name}; they are ih_base, c_base and depth12"))?;
     optogen_systems::use_threads(threads);
-    let sets: Vec<String> = sets.into_iter().map(str::to_owned).collect();
+    let sets: Vec<String> = sets.into_iter().map(str::to_owned).chain(arguments.iter().skip(5).cloned()).collect();
     let mut app = world("base.toml", &sets, models, &bank(classes)?)?;
     let mut run = |steps: usize| {
         let start = Instant::now();

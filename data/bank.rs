@@ -61,13 +61,16 @@ pub(crate) fn bank_of(file: &File, name: &str, dataset_name: &str, device: &Devi
     if shape.contains(&0) {
         return Err(file.damaged(format!("dataset \"{dataset_name}\" of shape {shape:?} is empty")));
     }
-    let values = file.floats(&dataset, dataset_name)?;
-    ClassBank::new(name, classes, exemplars, features, values, device)
+    match file.halves(&dataset, dataset_name)? {
+        Some(halves) => ClassBank::new(name, classes, exemplars, features, halves, device),
+        None => ClassBank::new(name, classes, exemplars, features, file.floats(&dataset, dataset_name)?, device),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use candle_core::DType;
     use hdf5::H5Type;
     use optogen::bank::Features;
     use std::path::PathBuf;
@@ -81,7 +84,7 @@ mod tests {
 
     fn values(bank: &ClassBank) -> Vec<f32> {
         let Features::Table(rows) = &bank.rows else { panic!("not a table") };
-        rows.flatten_all().unwrap().to_vec1().unwrap()
+        rows.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
     }
 
     fn data(bank: Option<&str>) -> DataSpec {
@@ -104,6 +107,7 @@ mod tests {
         };
         bank_file(&path, &half, &[2, 3, 2]);
         assert_eq!(read(), given);
+        assert_eq!(read_bank(&path, "features/feat", &Device::Cpu).unwrap().bytes(), 2 * 12);
         bank_file(&path, &given, &[2, 3, 2]);
         assert_eq!(read(), given);
         bank_file(&path, &double, &[2, 3, 2]);

@@ -37,6 +37,7 @@ pub(crate) fn embedded(dataset: &str, device: &Device) -> Result<ClassBank> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use candle_core::DType;
     use optogen::bank::Features;
 
     #[test]
@@ -44,7 +45,8 @@ mod tests {
         let bank = embedded_bank(&Device::Cpu).unwrap();
         assert_eq!((bank.classes, bank.exemplars, bank.features), (1936, 5, 512));
         let Features::Table(rows) = &bank.rows else { panic!("not a table") };
-        let norms: Vec<f32> = rows.sqr().unwrap().sum(1).unwrap().sqrt().unwrap().to_vec1().unwrap();
+        assert_eq!(rows.dtype(), DType::F16);
+        let norms: Vec<f32> = rows.to_dtype(DType::F32).unwrap().sqr().unwrap().sum(1).unwrap().sqrt().unwrap().to_vec1().unwrap();
         let mean = norms.iter().sum::<f32>() / norms.len() as f32;
         assert!((mean - 28.0).abs() < 0.01, "{mean}");
     }

@@ -2,9 +2,11 @@
 //!
 //! The library's own printing of errors is off, as `hdf5` leaves it: its text is part of the messages here.
 
+use half::f16;
 use hdf5::types::{FloatSize, TypeDescriptor};
 use hdf5::{Dataset, Group};
 use optogen::{Error, Result};
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 /// How deep groups are looked into for the datasets of a file: a link to a group above would go on for ever.
@@ -73,11 +75,21 @@ impl File {
         Ok((dataset, shape))
     }
 
+    /// The values of a dataset as they are stored where it is of float16, all finite; nothing where it is of another type.
+    pub(crate) fn halves(&self, dataset: &Dataset, name: &str) -> Result<Option<Vec<f16>>> {
+        if !matches!(self.element_type(dataset, name)?, TypeDescriptor::Float(FloatSize::U2)) {
+            return Ok(None);
+        }
+        let values = dataset.read_raw::<f16>().map_err(|error| self.unreadable(name, &error))?;
+        self.all_finite(&values, f16::is_finite, dataset, name)?;
+        Ok(Some(values))
+    }
+
     /// The values of a float16, float32 or float64 dataset, all finite.
     pub(crate) fn floats(&self, dataset: &Dataset, name: &str) -> Result<Vec<f32>> {
         let read = match self.element_type(dataset, name)? {
             TypeDescriptor::Float(FloatSize::U2) => {
-                dataset.read_raw::<half::f16>().map(|values| values.into_iter().map(f32::from).collect())
+                dataset.read_raw::<f16>().map(|values| values.into_iter().map(f32::from).collect())
             }
             TypeDescriptor::Float(FloatSize::U4) => dataset.read_raw::<f32>(),
             TypeDescriptor::Float(FloatSize::U8) => {
@@ -86,13 +98,14 @@ impl File {
             other => return Err(self.damaged(format!("dataset \"{name}\" holds {other}, not float16, float32 or float64"))),
         };
         let values: Vec<f32> = read.map_err(|error| self.unreadable(name, &error))?;
-        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
-            let place = position(index, &dataset.shape());
-            return Err(
-                self.damaged(format!("dataset \"{name}\" holds {} at {place:?}; every value must be finite in float32", values[index]))
-            );
-        }
+        self.all_finite(&values, f32::is_finite, dataset, name)?;
         Ok(values)
+    }
+
+    fn all_finite<T: Copy + Display>(&self, values: &[T], finite: fn(T) -> bool, dataset: &Dataset, name: &str) -> Result<()> {
+        let Some(index) = values.iter().position(|&value| !finite(value)) else { return Ok(()) };
+        let place = position(index, &dataset.shape());
+        Err(self.damaged(format!("dataset \"{name}\" holds {} at {place:?}; every value must be finite in float32", values[index])))
     }
 
     /// The values of a dataset of whole numbers from 0 to 2³²-1, of any integer type.

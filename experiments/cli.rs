@@ -33,7 +33,7 @@ pub enum Command {
     /// Evaluates the checkpoints of runs again, with further interventions, hooks and measures if you like.
     #[command(after_help = "Examples:\n  \
         optogen replay runs/demo --out runs/again\n  \
-        optogen replay runs/demo --with experiments/induction/each_head.toml --spread 20 --out runs/heads")]
+        optogen replay runs/demo --with experiments/induction/replays/without_head.toml --spread 20 --out runs/heads")]
     Replay(ReplayArguments),
     /// Goes on from a checkpoint of a run, with the same order of the data and other interventions.
     #[command(after_help = "Example:\n  \
@@ -117,6 +117,9 @@ pub struct ReplayArguments {
     /// Only so many checkpoints, evenly spread, the first and the last among them.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub spread: Option<u32>,
+    /// Leaves alone what was replayed to the end, and does the rest.
+    #[arg(long)]
+    pub resume: bool,
     /// What all understand.
     #[command(flatten)]
     pub common: CommonArguments,

@@ -1,6 +1,7 @@
 //! What to compute on.
 
 use candle_core::Device;
+use candle_core::utils::cuda_is_available as built_for_gpus;
 use optogen::{Error, Result};
 
 /// The device of `--device`: `auto` (the first GPU, where this program was built for GPUs and there is one), `cpu` or `cuda:N`.
@@ -10,18 +11,33 @@ use optogen::{Error, Result};
 pub fn device(name: &str) -> Result<Device> {
     match name {
         "cpu" => Ok(Device::Cpu),
-        "auto" => Ok(Device::cuda_if_available(0)?),
+        "auto" if !built_for_gpus() => Ok(Device::Cpu),
+        "auto" => Ok(gpu(0).unwrap_or_else(|error| {
+            eprintln!("no GPU, so everything is computed on the CPU: {error}");
+            Device::Cpu
+        })),
         _ => {
             let number = name.strip_prefix("cuda:").or((name == "cuda").then_some("0"));
             let number: Option<usize> = number.and_then(|number| number.parse().ok());
             let number = number.ok_or_else(|| Error::Invalid(format!("--device {name}: neither auto nor cpu nor cuda:N")))?;
-            if !candle_core::utils::cuda_is_available() {
-                let message = "this program was built for the CPU alone; use --device cpu";
+            if !built_for_gpus() {
+                let message = "this program was built for the CPU alone; `make cuda` builds target/cuda/release/optogen, which computes on GPUs";
                 return Err(Error::Invalid(format!("--device {name}: {message}")));
             }
-            Device::new_cuda(number).map_err(|error| Error::Invalid(format!("--device {name}: there is no such GPU: {error}")))
+            gpu(number).map_err(|error| Error::Invalid(format!("--device {name}: there is no such GPU: {error}")))
         }
     }
+}
+
+/// A GPU with one stream of its own: whatever thread starts something there, it comes after what was started before.
+fn gpu(number: usize) -> candle_core::Result<Device> {
+    let device = Device::new_cuda_with_stream(number)?;
+    #[cfg(feature = "cuda")]
+    // SAFETY: nothing was made on the device yet, and all that will be is used in the order of that one stream, so nobody waits for an event.
+    unsafe {
+        device.as_cuda_device()?.disable_event_tracking();
+    }
+    Ok(device)
 }
 
 /// What stands in the run's row.

@@ -54,16 +54,7 @@ pub fn write_evaluators(path: &Path, evaluators: &[Evaluator], bank: &ClassBank)
     let set = |evaluator: &Evaluator| -> Result<EvaluationSet> {
         let (mut examples, mut labels, mut pairs) = (Vec::new(), Vec::new(), 0);
         for chunk in &evaluator.sequences {
-            let looked_up;
-            let tokens = match chunk {
-                EvaluatorSequences::Given(tokens) => tokens,
-                EvaluatorSequences::Drawn { sequences, noise } => {
-                    let noises = if noise.is_empty() { &[][..] } else { std::slice::from_ref(noise) };
-                    let all = 0..sequences.labels.len() / sequences.pairs;
-                    looked_up = optogen::batch::tokens(bank, std::slice::from_ref(sequences), all, noises, &Device::Cpu)?;
-                    &looked_up
-                }
-            };
+            let tokens = chunk.tokens(Some(bank), &Device::Cpu)?;
             let picked = optogen::ops::pick(&tokens.features, &tokens.examples)?.to_device(&Device::Cpu)?;
             examples.extend(picked.flatten_all()?.to_vec1::<f32>()?);
             labels.extend(tokens.labels.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<u32>()?);

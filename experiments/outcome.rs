@@ -22,19 +22,19 @@ pub struct Outcome {
 
 /// Draws and prints; returns the exit code.
 pub fn tell(outcomes: &[Outcome], out: &Path, quiet: bool) -> Result<u8> {
-    let mut rows = Vec::new();
+    let (mut rows, mut pictures) = (Vec::new(), Vec::new());
     for outcome in outcomes {
         let curves = Curves::read(&outcome.folder.join("eval.parquet"))?;
-        if !curves.evaluators.is_empty() {
+        // Single points, as of a replay of one checkpoint, are no curves.
+        if curves.evaluators.iter().any(|(_, points)| points.len() > 1) {
             losses(&outcome.folder, &outcome.run_id, &curves.losses())?;
+            pictures.push(outcome.folder.join("losses.png"));
         }
         rows.extend(curves.last(&outcome.run_id));
     }
     if !quiet {
         print!("{}", final_metrics(&rows, std::io::stdout().is_terminal()));
-        for outcome in outcomes {
-            println!("{}", outcome.folder.join("losses.png").display());
-        }
+        pictures.iter().for_each(|picture| println!("{}", picture.display()));
     }
     Ok(exit_code(outcomes, out))
 }

@@ -12,7 +12,7 @@ use optogen::checkpoint::{Checkpoint, list};
 use optogen::clamp::Donors;
 use optogen::components::{Evaluator, Model, Run, Status};
 use optogen::experiment::{Experiment, check_bank};
-use optogen::log::{RunLog, RunRow, write_run_row};
+use optogen::log::{RunLog, RunRow, read_run_status, write_run_row};
 use optogen::look::writing;
 use optogen::run_folder::RunFolder;
 use optogen::transformer::{Parameters, Transformer};
@@ -69,7 +69,14 @@ struct Variant {
     evaluators: Vec<Evaluator>,
 }
 
-/// All variants of a run in one pass over its checkpoints.
+/// The status of a variant that was replayed to the end.
+const REPLAYED: &str = "replayed";
+
+/// Variants that are evaluated side by side. A group is finished before the next begins: what it measured leaves memory, and an interrupted
+/// replay that is resumed has little to do again.
+const GROUP: usize = 16;
+
+/// All variants of a run, group by group, each in one pass over the checkpoints.
 fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Result<Vec<Outcome>> {
     let experiments = arguments.on_top.experiments(run)?;
     let checkpoints = spread(list(&run.join("checkpoints"))?, arguments.spread);
@@ -108,10 +115,41 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Resul
         variants.push(Variant { run_id, experiment, evaluators: own });
     }
 
-    let bank = bank.map(|(entity, _)| entity);
+    let (bank, last) = (bank.map(|(entity, _)| entity), checkpoints.last().map_or(0, |(at, _)| *at));
+    let (mut outcomes, mut waiting) = (Vec::new(), Vec::new());
+    for variant in variants {
+        let folder = RunFolder::open(&arguments.out, &variant.run_id, arguments.resume)?;
+        if is_done(&folder, last) {
+            let (run_id, folder) = (variant.run_id, folder.path().to_owned());
+            outcomes.push(Outcome { run_id, folder, status: Status::Finished });
+        } else {
+            waiting.push((variant, folder));
+        }
+    }
+    while !waiting.is_empty() {
+        let group = waiting.drain(..waiting.len().min(GROUP)).collect();
+        outcomes.extend(replay_group(world, group, &checkpoints, bank, arguments, device)?);
+    }
+    Ok(outcomes)
+}
+
+/// Whether a variant was replayed before, up to the last checkpoint. A row that cannot be read is of no replay that was finished.
+fn is_done(folder: &RunFolder, last: u64) -> bool {
+    let row = folder.table("run");
+    row.exists() && read_run_status(&row).is_ok_and(|row| row.status == REPLAYED && row.sequences == last)
+}
+
+/// A group of variants in one pass over the checkpoints.
+fn replay_group(
+    world: &mut World,
+    group: Vec<(Variant, RunFolder)>,
+    checkpoints: &[(u64, PathBuf)],
+    bank: Option<Entity>,
+    arguments: &ReplayArguments,
+    device: &Device,
+) -> Result<Vec<Outcome>> {
     let mut models = Vec::new();
-    for Variant { run_id, experiment, evaluators } in variants {
-        let folder = RunFolder::open(&arguments.out, &run_id, false)?;
+    for (Variant { run_id, experiment, evaluators }, folder) in group {
         let file = folder.path().join("experiment.toml");
         durable::write_file(&file, |to| to.write_all(experiment.to_toml().as_bytes()).map_err(Error::file(&file)))?;
         let log = RunLog::create(&folder, &experiment.tables())?;
@@ -120,7 +158,7 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Resul
         models.push(model);
     }
     let (mut sequences, mut damaged) = (0, None);
-    for (at, path) in &checkpoints {
+    for (at, path) in checkpoints {
         match Checkpoint::read(path) {
             Ok(checkpoint) => {
                 let experiment = world.get::<Model>(models[0]).map(|model| model.experiment.clone()).ok_or_else(lost)?;
@@ -173,8 +211,12 @@ fn finish(
         _ => damaged.map_or(Status::Finished, |why| Status::Failed(why.clone())),
     };
     log.finish()?;
+    let message = match &status {
+        Status::Failed(why) => Some(why.clone()),
+        _ => None,
+    };
     let row = RunRow {
-        status: "replayed".into(),
+        status: if message.is_some() { "failed" } else { REPLAYED }.into(),
         sequences,
         version: env!("CARGO_PKG_VERSION").into(),
         revision: env!("OPTOGEN_REVISION").into(),
@@ -182,10 +224,12 @@ fn finish(
         threads: arguments.common.threads(),
         started: clock.started.clone(),
         seconds: clock.seconds(),
-        message: None,
+        message,
     };
     write_run_row(&folder, own, &row)?;
-    Ok(Outcome { run_id: own.run_id.clone(), folder: folder.path().to_owned(), status })
+    let outcome = Outcome { run_id: own.run_id.clone(), folder: folder.path().to_owned(), status };
+    world.despawn(model);
+    Ok(outcome)
 }
 
 /// The run's name as its folder has it; a folder that was renamed has the experiment's.

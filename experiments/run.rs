@@ -12,7 +12,7 @@ use optogen::checkpoint::{Checkpoint, latest_verified};
 use optogen::clamp::Donors;
 use optogen::components::{Active, Evaluator, Status};
 use optogen::experiment::{DataSpec, Experiment, ParentSpec, check_bank, has_table, load};
-use optogen::log::{RunLog, read_run_status};
+use optogen::log::{RunLog, RunStatus, read_run_status};
 use optogen::look::writing;
 use optogen::run_folder::RunFolder;
 use optogen::transformer::{Architecture, check_shapes};
@@ -218,7 +218,7 @@ impl Found {
     pub(crate) fn open(run_id: &str, arguments: &RunArguments) -> Result<Self> {
         let folder = RunFolder::open(&arguments.out, run_id, arguments.resume)?;
         let mut warnings = Vec::new();
-        let (status, seconds) = last_status(&folder, &mut warnings)?;
+        let RunStatus { status, seconds, .. } = last_status(&folder, &mut warnings)?;
         let finished = status == "finished";
         let checkpoint = if finished { None } else { latest_verified(&folder, &mut warnings)? };
         Ok(Self { folder, finished, checkpoint, seconds, warnings })
@@ -236,8 +236,8 @@ impl Found {
     }
 }
 
-/// How the run stood when it was last written down, and its seconds; a damaged row is set aside.
-fn last_status(folder: &RunFolder, warnings: &mut Vec<String>) -> Result<(String, f64)> {
+/// How the run stood when it was last written down; a damaged row is set aside.
+fn last_status(folder: &RunFolder, warnings: &mut Vec<String>) -> Result<RunStatus> {
     let row = folder.table("run");
     if !row.exists() {
         return Ok(Default::default());

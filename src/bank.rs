@@ -1,8 +1,11 @@
 //! The class bank: what every example of a sequence is made of.
 
+use crate::ops::look;
 use crate::{Error, Result};
 use bevy_ecs::component::Component;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, WithDType};
+use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 /// Exemplars of classes, each a vector of features; on the device once, so that a batch moves indices alone.
 #[derive(Component, Clone, Debug)]
@@ -22,18 +25,26 @@ pub struct ClassBank {
 /// The feature vectors of a bank, one a row; see [`ClassBank::row`].
 #[derive(Clone, Debug)]
 pub enum Features {
-    /// `[classes · exemplars, features]`, f32.
+    /// `[classes · exemplars, features]`, f32, or f16 where the bank was stored in half precision: every such number is one of f32 too, so that
+    /// rows become f32 when they are gathered, exactly, and the bank takes half the memory.
     Table(Tensor),
     /// Row i is the i-th unit vector. No matrix: a product with such a row is a look-up.
     OneHot,
 }
 
 impl ClassBank {
-    /// A bank of the given features, `[class · exemplar · feature]`.
+    /// A bank of the given features, f32 or f16, `[class · exemplar · feature]`.
     ///
     /// # Errors
     /// [`Error::Invalid`] if a size is 0 or does not fit the features.
-    pub fn new(name: &str, classes: usize, exemplars: usize, features: usize, values: Vec<f32>, device: &Device) -> Result<Self> {
+    pub fn new<T: WithDType>(
+        name: &str,
+        classes: usize,
+        exemplars: usize,
+        features: usize,
+        values: Vec<T>,
+        device: &Device,
+    ) -> Result<Self> {
         let size = classes.checked_mul(exemplars).and_then(|rows| rows.checked_mul(features));
         if size != Some(values.len()) || values.is_empty() {
             let shape = format!("[{classes}, {exemplars}, {features}]");
@@ -59,12 +70,36 @@ impl ClassBank {
     /// If a row is not in the bank, or on another device than it is.
     pub fn gather(&self, rows: &Tensor) -> Result<Tensor> {
         Ok(match &self.rows {
-            Features::Table(table) => table.index_select(rows, 0)?,
+            Features::Table(table) if table.dtype() == DType::F16 && table.device().is_cpu() => self.widened(table, rows)?,
+            Features::Table(table) => table.index_select(rows, 0)?.to_dtype(DType::F32)?,
             Features::OneHot => {
                 let units = Tensor::arange(0, self.features as u32, rows.device())?;
                 rows.unsqueeze(1)?.broadcast_eq(&units)?.to_dtype(DType::F32)?
             }
         })
+    }
+
+    /// Rows of a table of halves, eight numbers at a time, which candle's conversion does one by one.
+    fn widened(&self, table: &Tensor, rows: &Tensor) -> candle_core::Result<Tensor> {
+        let rows: Vec<u32> = rows.to_vec1()?;
+        let mut features = vec![0.0f32; rows.len() * self.features];
+        look(table, |table: &[f16]| {
+            for (&row, into) in rows.iter().zip(features.chunks_exact_mut(self.features)) {
+                let start = row as usize * self.features;
+                let Some(from) = table.get(start..start + self.features) else { candle_core::bail!("row {row} is not in the bank") };
+                from.convert_to_f32_slice(into);
+            }
+            Ok(())
+        })?;
+        Tensor::from_vec(features, (rows.len(), self.features), table.device())
+    }
+
+    /// Bytes that it takes on its device.
+    pub fn bytes(&self) -> usize {
+        match &self.rows {
+            Features::Table(table) => table.elem_count() * table.dtype().size_in_bytes(),
+            Features::OneHot => 0,
+        }
     }
 }
 
@@ -79,6 +114,19 @@ mod tests {
         let rows = Tensor::new(&[bank.row(1, 2), bank.row(0, 1)], &Device::Cpu).unwrap();
         let features = bank.gather(&rows).unwrap().to_vec2::<f32>().unwrap();
         assert_eq!(features, [[20.0, 21.0, 22.0, 23.0], [4.0, 5.0, 6.0, 7.0]]);
+    }
+
+    /// Every finite half, widened, is itself; and the bank keeps them as halves.
+    #[test]
+    fn halves_stay_halves_until_they_are_gathered() {
+        let halves: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).filter(|half| half.is_finite()).collect();
+        let bank = ClassBank::new("halves", 31, 64, 32, halves.clone(), &Device::Cpu).unwrap();
+        assert_eq!(bank.bytes(), 2 * halves.len());
+        let rows = Tensor::arange(0u32, 31 * 64, &Device::Cpu).unwrap();
+        let features: Vec<f32> = bank.gather(&rows).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        assert!(features.iter().zip(&halves).all(|(wide, half)| wide.to_bits() == half.to_f32().to_bits()));
+        let beyond = Tensor::new(&[31 * 64u32], &Device::Cpu).unwrap();
+        assert_eq!(bank.gather(&beyond).unwrap_err().to_string(), "row 1984 is not in the bank");
     }
 
     #[test]

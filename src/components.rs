@@ -10,15 +10,19 @@
 //! a system. On a CPU a cohort is usually one model, and cohorts run on separate threads. Despawning a model takes its stream,
 //! evaluators, interventions and hooks along.
 
+use crate::bank::ClassBank;
+use crate::batch::tokens;
 use crate::experiment::{Experiment, FlatValue, HookSpec, InterventionSpec, Schedule};
 use crate::fused::FusedEvaluation;
 use crate::heads::HeadMeasures;
 use crate::metrics::Metrics;
-use crate::sampler::{SequenceSampler, Sequences};
+use crate::sampler::{Exhaustive, SequenceSampler, Sequences};
 use crate::transformer::Tokens;
 use crate::{Error, Result};
 use bevy_ecs::prelude::{Component, Entity};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
+use std::ops::Range;
+use std::sync::Arc;
 
 /// What a run is known by, whatever it is that learns in it: all that its folder, its row and its checkpoints say of the experiment.
 #[derive(Component, Clone, Debug)]
@@ -166,6 +170,7 @@ impl Evaluator {
         match self.sequences.first() {
             Some(EvaluatorSequences::Drawn { sequences, .. }) => sequences.pairs,
             Some(EvaluatorSequences::Given(tokens)) => tokens.labels.dims().last().copied().unwrap_or(1),
+            Some(EvaluatorSequences::Exhaustive(..)) => Exhaustive::PAIRS,
             None => 1,
         }
     }
@@ -175,6 +180,7 @@ impl Evaluator {
         let each = self.sequences.iter().map(|chunk| match chunk {
             EvaluatorSequences::Drawn { sequences, .. } => sequences.labels.len() / sequences.pairs,
             EvaluatorSequences::Given(tokens) => tokens.labels.dims().get(1).copied().unwrap_or(0),
+            EvaluatorSequences::Exhaustive(_, numbers) => numbers.len(),
         });
         each.sum()
     }
@@ -190,8 +196,32 @@ pub enum EvaluatorSequences {
         /// Noise on the features `[sequence · pair · feature]`; empty where there is none.
         noise: Vec<f32>,
     },
+    /// Some of all that there are, made when they are needed.
+    Exhaustive(Arc<Exhaustive>, Range<usize>),
     /// Read from a file, with features.
     Given(Tokens),
+}
+
+impl EvaluatorSequences {
+    /// The sequences as tokens; `bank` is needed where they are not given with features.
+    ///
+    /// # Errors
+    /// There is no bank.
+    pub fn tokens(&self, bank: Option<&ClassBank>, device: &Device) -> Result<Tokens> {
+        let bank = || bank.ok_or_else(|| Error::Invalid("an evaluator has no class bank".into()));
+        let all = |sequences: &Sequences| 0..sequences.labels.len() / sequences.pairs;
+        match self {
+            Self::Given(tokens) => Ok(tokens.clone()),
+            Self::Drawn { sequences, noise } => {
+                let noises = if noise.is_empty() { &[][..] } else { std::slice::from_ref(noise) };
+                tokens(bank()?, std::slice::from_ref(sequences), all(sequences), noises, device)
+            }
+            Self::Exhaustive(exhaustive, numbers) => {
+                let sequences = exhaustive.sequences(numbers.clone());
+                tokens(bank()?, std::slice::from_ref(&sequences), all(&sequences), &[], device)
+            }
+        }
+    }
 }
 
 /// What an evaluator measured in this step, until it is recorded.

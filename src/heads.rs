@@ -58,6 +58,18 @@ impl HeadMeasures {
         self.attributed += sequences;
     }
 
+    /// Adds other sequences of the same model.
+    pub fn add(&mut self, other: &HeadMeasures) {
+        self.heads = other.heads;
+        self.sums.resize(other.sums.len(), [0.0; 6]);
+        self.sequences.resize(other.sequences.len(), 0);
+        self.attributions.resize(other.attributions.len(), 0.0);
+        self.sums.iter_mut().flatten().zip(other.sums.iter().flatten()).for_each(|(sum, more)| *sum += more);
+        self.sequences.iter_mut().zip(&other.sequences).for_each(|(sum, more)| *sum += more);
+        self.attributions.iter_mut().zip(&other.attributions).for_each(|(sum, more)| *sum += more);
+        self.attributed += other.attributed;
+    }
+
     /// The attribution of each head, in the order of `rows`, where it was measured.
     pub fn attributions(&self) -> impl Iterator<Item = Option<f64>> + '_ {
         (0..self.sums.len()).map(|index| self.attributions.get(index).map(|sum| sum / self.attributed as f64))

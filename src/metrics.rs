@@ -69,6 +69,19 @@ impl Metrics {
         Ok(())
     }
 
+    /// Appends those of other sequences.
+    pub fn extend(&mut self, other: Metrics) {
+        let Metrics { loss, acc, prob, in_context_acc, in_context_prob, out_context_acc, out_context_prob, use_context_prob } = other;
+        self.loss.extend(loss);
+        self.acc.extend(acc);
+        self.prob.extend(prob);
+        self.in_context_acc.extend(in_context_acc);
+        self.in_context_prob.extend(in_context_prob);
+        self.out_context_acc.extend(out_context_acc);
+        self.out_context_prob.extend(out_context_prob);
+        self.use_context_prob.extend(use_context_prob);
+    }
+
     /// All metrics in the order of `NAMES`, each of one number a sequence.
     pub fn columns(&self) -> [&Vec<f32>; 8] {
         [

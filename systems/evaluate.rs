@@ -1,13 +1,12 @@
 //! evaluate: measures each evaluator's sequences where its model's schedule says so, evaluators side by side.
 
 use crate::clamp::now;
-use crate::spread::spread;
+use crate::spread::{each, spread};
 use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use optogen::bank::ClassBank;
-use optogen::batch::tokens;
 use optogen::clamp::{Moments, Now, Plan};
 use optogen::components::*;
 use optogen::experiment::MeasureSpec;
@@ -54,6 +53,10 @@ pub(crate) fn evaluate(
     });
 }
 
+/// Chunks that are measured one after another. An evaluator of more is spread over threads in blocks of so many, and what they measure is put
+/// together in their order, so that the sums do not depend on the threads.
+const BLOCK: usize = 16;
+
 /// The metrics that a transformer has on all sequences of an evaluator and, where that is asked for, how each head attends and what it adds.
 fn measure(
     evaluator: &Evaluator,
@@ -64,10 +67,35 @@ fn measure(
     measures: &MeasureSpec,
     memory: &mut Option<FusedEvaluation>,
 ) -> Result<Measured> {
+    let chunks = &evaluator.sequences;
+    if chunks.len() <= BLOCK {
+        return measure_block(chunks, bank, transformer, plan, now, measures, memory);
+    }
+    let blocks = each(chunks.chunks(BLOCK).collect(), |block| measure_block(block, bank, transformer, plan, now, measures, &mut None));
+    let mut all = Measured { metrics: Metrics::default(), heads: measures.heads.then(HeadMeasures::default) };
+    for block in blocks {
+        let block = block?;
+        all.metrics.extend(block.metrics);
+        if let (Some(heads), Some(more)) = (&mut all.heads, &block.heads) {
+            heads.add(more);
+        }
+    }
+    Ok(all)
+}
+
+fn measure_block(
+    chunks: &[EvaluatorSequences],
+    bank: Option<&ClassBank>,
+    transformer: &Transformer,
+    plan: &Plan,
+    now: &Now,
+    measures: &MeasureSpec,
+    memory: &mut Option<FusedEvaluation>,
+) -> Result<Measured> {
     let heads = measures.heads;
     let mut measured = Measured { metrics: Metrics::default(), heads: heads.then(HeadMeasures::default) };
-    for chunk in &evaluator.sequences {
-        let input = input_of(evaluator, chunk, bank, transformer.parameters().device())?;
+    for chunk in chunks {
+        let input = chunk.tokens(bank, transformer.parameters().device())?;
         let (logits, patterns) = pass(transformer, &input, plan, now, heads, memory)?;
         let labels = input.labels.squeeze(0)?;
         measured.metrics.append(&logits.squeeze(0)?, &labels)?;
@@ -125,17 +153,4 @@ fn attributions(transformer: &Transformer, input: &Tokens, plan: &Plan, now: &No
         all.extend(attribution(transformer, layer, &at((Site::Z, Some(layer)))?, &last, &labels)?);
     }
     Ok(all)
-}
-
-/// The tokens of a chunk of an evaluator's sequences.
-pub(crate) fn input_of(evaluator: &Evaluator, chunk: &EvaluatorSequences, bank: Option<&ClassBank>, device: &Device) -> Result<Tokens> {
-    match (chunk, bank) {
-        (EvaluatorSequences::Given(tokens), _) => Ok(tokens.clone()),
-        (EvaluatorSequences::Drawn { sequences, noise }, Some(bank)) => {
-            let count = sequences.labels.len() / sequences.pairs;
-            let noises = if noise.is_empty() { &[][..] } else { std::slice::from_ref(noise) };
-            tokens(bank, std::slice::from_ref(sequences), 0..count, noises, device)
-        }
-        _ => Err(Error::Invalid(format!("evaluator \"{}\" has no class bank", evaluator.name))),
-    }
 }

@@ -1,7 +1,6 @@
 //! look: hooks look at the values of forward passes of their own, so that looking never changes what is trained or evaluated.
 
 use crate::clamp::now;
-use crate::evaluate::input_of;
 use crate::forward::forward;
 use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
@@ -85,7 +84,7 @@ fn look_at_evaluators(
             looked.0.push(transformer.alone(member, |alone| {
                 let mut seen = Seen::default();
                 for chunk in &evaluator.sequences {
-                    let input = input_of(evaluator, chunk, bank, alone.parameters().device())?;
+                    let input = chunk.tokens(bank, alone.parameters().device())?;
                     seen.add(look_at(hook, alone, &input, plan, &now)?, 0)?;
                 }
                 seen.rows(hook, alone, progress.sequences, &evaluator.name)

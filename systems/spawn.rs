@@ -11,9 +11,10 @@ use optogen::experiment::{EvaluatorSpec, Experiment, Schedule};
 use optogen::fused::Fused;
 use optogen::gradients::Gradients;
 use optogen::optimiser::Optimiser;
-use optogen::sampler::{SequenceSampler, Sequences};
+use optogen::sampler::{Exhaustive, SequenceSampler, Sequences};
 use optogen::transformer::{Architecture, Parameters, Transformer, initial_parameters};
 use optogen::{Error, Result};
+use std::sync::Arc;
 
 /// Sequences of an evaluator that go through the transformer together.
 pub const EVALUATION_CHUNK: usize = 250;
@@ -51,11 +52,17 @@ pub fn architecture(experiment: &Experiment, bank: &ClassBank) -> Architecture {
     Architecture::new(experiment, bank.features, matches!(bank.rows, Features::OneHot))
 }
 
-/// An evaluator whose sequences are drawn from the bank.
+/// An evaluator whose sequences are drawn from the bank, or all that there are.
 ///
 /// # Errors
 /// There are no such sequences, or they carry labels that the model has no output for.
 pub fn drawn_evaluator(experiment: &Experiment, spec: &EvaluatorSpec, bank: &ClassBank) -> Result<Evaluator> {
+    if spec.exhaustive {
+        let all = Arc::new(Exhaustive::new(experiment, spec)?);
+        check_labels(&format!("evaluator \"{}\"", spec.name), all.labels(), experiment)?;
+        let chunk = |first: usize| EvaluatorSequences::Exhaustive(all.clone(), first..all.count().min(first + EVALUATION_CHUNK));
+        return Ok(Evaluator { name: spec.name.clone(), sequences: (0..all.count()).step_by(EVALUATION_CHUNK).map(chunk).collect() });
+    }
     let sampler = SequenceSampler::evaluator(experiment, spec)?;
     check_labels(&format!("evaluator \"{}\"", spec.name), sampler.labels(), experiment)?;
     let total = experiment.evaluation.sequences;

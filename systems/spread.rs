@@ -25,6 +25,14 @@ pub fn spread<I: Send>(items: impl Iterator<Item = I>, work: impl Fn(I) + Send +
     }
 }
 
+/// What some work makes of each of a list's items, in the order of the list, on as many threads as are used.
+pub fn each<I: Send, R: Send>(items: Vec<I>, work: impl Fn(I) -> R + Send + Sync) -> Vec<R> {
+    match items.len() < 2 || THREADS.load(Ordering::Relaxed) < 2 {
+        true => items.into_iter().map(work).collect(),
+        false => items.into_par_iter().with_max_len(1).map(work).collect(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,5 +43,6 @@ mod tests {
         let mut numbers = vec![0; 100];
         spread(numbers.iter_mut().enumerate(), |(index, number)| *number += index);
         assert_eq!(numbers, (0..100).collect::<Vec<_>>());
+        assert_eq!(each(numbers, |number| 2 * number), (0..100).map(|number| 2 * number).collect::<Vec<_>>());
     }
 }

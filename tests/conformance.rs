@@ -1,12 +1,14 @@
 //! The published code's activations, logits, metrics, gradients and training, for its three small models.
 
 use candle_core::{DType, Tensor};
+use optogen::fused::Fused;
 use optogen::gate::Gate;
 use optogen::gradients::Gradients;
 use optogen::metrics::Metrics;
 use optogen::ops;
 use optogen::optimiser::Optimiser;
 use optogen::site::Site;
+use optogen::transformer::{Tokens, Transformer};
 use optogen_tests::reference::{CASES, Case, distance, largest};
 
 /// Every activation that both have, fused and composed alike.
@@ -97,11 +99,17 @@ fn gradients_of_every_parameter_agree() {
         let loss = ops::cross_entropy(&logits, &input.targets().unwrap()).unwrap();
         let expected = case.tensor("clamps/none/mean_loss", DType::F32).flatten_all().unwrap();
         assert!(distance(&loss, &expected) / largest(&expected) < 1e-5, "{name}");
-        let gradients = Gradients::of(&loss, transformer.parameters()).unwrap();
-        for ((parameter, _), gradient) in transformer.parameters().iter().zip(gradients.iter()) {
+        let graph = Gradients::of(&loss, transformer.parameters()).unwrap();
+        let mut fused = Fused::<f32>::new(&transformer).unwrap();
+        let own = fused.forward(&transformer, &input, &Vec::new()).unwrap();
+        assert!(distance(&Tensor::new(own, input.features.device()).unwrap(), &expected) / largest(&expected) < 1e-5, "{name}");
+        fused.backward(&transformer, &input).unwrap();
+        for (((parameter, _), graph), fused) in transformer.parameters().iter().zip(graph.iter()).zip(fused.gradients()) {
             let expected = case.tensor(&format!("clamps/none/grads/{parameter}"), DType::F32);
-            let away = distance(&gradient.get(0).unwrap(), &expected) / largest(&expected);
-            assert!(away < 1e-4, "{name} {parameter}: {away}");
+            for (way, gradient) in [("graph", graph), ("fused", fused)] {
+                let away = distance(&gradient.get(0).unwrap(), &expected) / largest(&expected);
+                assert!(away < 1e-4, "{name} {parameter}, {way}: {away}");
+            }
         }
     }
 }
@@ -115,34 +123,50 @@ fn training_follows_the_published_trajectories() {
         ("deep_mlp_sinusoidal", "adam", 0.0),
         ("learned_positions", "adam", 0.0),
     ] {
-        let case = Case::open(name);
-        let transformer = case.transformer(1, DType::F32);
-        let parameters = transformer.parameters();
-        let mut optimiser = Optimiser::new(vec![case.optimiser(training)], parameters).unwrap();
-        let read = |what: &str| -> Vec<f32> { case.tensor(&format!("training/{training}/{what}"), DType::F32).to_vec1().unwrap() };
-        for (step, (loss, norm)) in read("loss").into_iter().zip(read("grad_norm")).enumerate() {
-            let input = case.training_batch(training, step);
-            let logits = transformer.forward(&input, &mut Gate::closed()).unwrap();
+        follow(name, training, decay, |transformer, input| {
+            let logits = transformer.forward(input, &mut Gate::closed()).unwrap();
             let losses = ops::cross_entropy(&logits, &input.targets().unwrap()).unwrap();
-            let mut gradients = Gradients::of(&losses, parameters).unwrap();
-            let penalty = if decay > 0.0 { gradients.add_norm_penalty(parameters, &[decay]).unwrap()[0] } else { 0.0 };
-            let norms = gradients.norms().unwrap();
-            let is = f64::from(losses.to_vec1::<f32>().unwrap()[0]) + penalty;
-            assert!((is - f64::from(loss)).abs() < 1e-4 * f64::from(loss), "{name} {training} step {step}: loss {is}, published {loss}");
-            assert!(
-                (norms[0] - f64::from(norm)).abs() < 1e-3 * f64::from(norm),
-                "{name} {training} step {step}: norm {norms:?}, published {norm}"
-            );
-            optimiser.descend(parameters, &gradients, &norms).unwrap();
-        }
-        for (parameter, var) in parameters.iter() {
-            let (before, after) = (
-                case.tensor(&format!("params/{parameter}"), DType::F32),
-                case.tensor(&format!("training/{training}/final_params/{parameter}"), DType::F32),
-            );
-            let away = distance(&var.get(0).unwrap(), &after) / distance(&before, &after);
-            assert!(away < 1e-3, "{name} {training} {parameter}: {away} of the largest update");
-        }
+            (losses.to_vec1::<f32>().unwrap()[0], Gradients::of(&losses, transformer.parameters()).unwrap())
+        });
+        let mut fused = None;
+        follow(name, training, decay, |transformer, input| {
+            let fused = fused.get_or_insert_with(|| Fused::<f32>::new(transformer).unwrap());
+            let losses = fused.forward(transformer, input, &Vec::new()).unwrap();
+            fused.backward(transformer, input).unwrap();
+            let mut gradients = Gradients::default();
+            gradients.set(fused.gradients());
+            (losses[0], gradients)
+        });
+    }
+}
+
+/// Trains as the published code did, with losses and gradients by `step`.
+fn follow(name: &str, training: &str, decay: f64, mut step: impl FnMut(&Transformer, &Tokens) -> (f32, Gradients)) {
+    let case = Case::open(name);
+    let transformer = case.transformer(1, DType::F32);
+    let parameters = transformer.parameters();
+    let mut optimiser = Optimiser::new(vec![case.optimiser(training)], parameters).unwrap();
+    let read = |what: &str| -> Vec<f32> { case.tensor(&format!("training/{training}/{what}"), DType::F32).to_vec1().unwrap() };
+    for (index, (loss, norm)) in read("loss").into_iter().zip(read("grad_norm")).enumerate() {
+        let input = case.training_batch(training, index);
+        let (own, mut gradients) = step(&transformer, &input);
+        let penalty = if decay > 0.0 { gradients.add_norm_penalty(parameters, &[decay]).unwrap()[0] } else { 0.0 };
+        let norms = gradients.norms().unwrap();
+        let is = f64::from(own) + penalty;
+        assert!((is - f64::from(loss)).abs() < 1e-4 * f64::from(loss), "{name} {training} step {index}: loss {is}, published {loss}");
+        assert!(
+            (norms[0] - f64::from(norm)).abs() < 1e-3 * f64::from(norm),
+            "{name} {training} step {index}: norm {norms:?}, published {norm}"
+        );
+        optimiser.descend(parameters, &gradients, &norms).unwrap();
+    }
+    for (parameter, var) in parameters.iter() {
+        let (before, after) = (
+            case.tensor(&format!("params/{parameter}"), DType::F32),
+            case.tensor(&format!("training/{training}/final_params/{parameter}"), DType::F32),
+        );
+        let away = distance(&var.get(0).unwrap(), &after) / distance(&before, &after);
+        assert!(away < 1e-3, "{name} {training} {parameter}: {away} of the largest update");
     }
 }
 

@@ -22,7 +22,7 @@ fn a_run_that_diverges_stops_alone_and_keeps_its_rows() {
     let out = home.path().to_str().unwrap();
     let message = PROGRAM.refused(1, &short(out, &["--set", "train.optimiser.name=sgd", "--grid", "train.optimiser.rate=1e-3,1e30"]));
     let all = runs(home.path());
-    let status = |run: &std::path::PathBuf| read_run_status(&run.join("run.parquet")).unwrap().0;
+    let status = |run: &std::path::PathBuf| read_run_status(&run.join("run.parquet")).unwrap().status;
     let diverged: Vec<_> = all.iter().filter(|run| status(run) == "diverged").collect();
     let finished: Vec<_> = all.iter().filter(|run| status(run) == "finished").collect();
     assert_eq!((diverged.len(), finished.len()), (1, 1));

@@ -60,8 +60,8 @@ fn a_run_asked_to_stop_saves_and_exits_with_the_resumable_code() {
         assert!(sent.success());
         assert_eq!(child.wait().unwrap().code(), Some(75), "{signal}");
         let run = &runs(home.path())[0];
-        assert_eq!(optogen::log::read_run_status(&run.join("run.parquet")).unwrap().0, "interrupted");
+        assert_eq!(optogen::log::read_run_status(&run.join("run.parquet")).unwrap().status, "interrupted");
         PROGRAM.succeed(&arguments(out));
-        assert_eq!(optogen::log::read_run_status(&run.join("run.parquet")).unwrap().0, "finished");
+        assert_eq!(optogen::log::read_run_status(&run.join("run.parquet")).unwrap().status, "finished");
     }
 }

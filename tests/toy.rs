@@ -98,8 +98,8 @@ fn landmarks_of_the_published_instance(all: &[PathBuf]) {
     assert!((0.5e-5..1.5e-5).contains(&of("[]", 999)));
 }
 
-/// Twelve beginnings of our own. What must hold of most of them, for ten of the twelve published ones converged: the plateau without a clamp is longer
-/// than with c clamped, and there is none with b and c clamped.
+/// Twelve beginnings of our own. Each clamp must bring the end of the plateau forward in at least nine of them: if it were a matter of chance, nine or
+/// more would be one of 14 cases for one clamp, and one of 190 for both.
 #[test]
 fn clamping_shortens_the_plateau() {
     let home = tempfile::tempdir().unwrap();
@@ -117,7 +117,7 @@ fn clamping_shortens_the_plateau() {
         // A single vector learns at the rate of the lengths of the other two, which is near 1/20 for standard normals.
         assert!(both < 400, "seed {seed}: {both} steps with b and c clamped");
     }
-    assert!(shorter.0 >= 10 && shorter.1 >= 10, "{shorter:?} of 12");
+    assert!(shorter.0 >= 9 && shorter.1 >= 9, "{shorter:?} of 12");
 }
 
 /// Of the twelve published beginnings ten converged within 16,000 steps. With that share, fewer than seven of twelve would be a chance of 1 in 150, so seven
@@ -142,20 +142,28 @@ fn the_quick_mechanism_comes_and_goes() {
         assert!(least.1 < 0.02 && last > 0.05 && last > 10.0 * least.1, "{name}: mechanism 1 falls to {} and ends at {last}", least.1);
         assert!(two[two.len() - 1] < 1e-4, "{name}: mechanism 2 ends at {}", two[two.len() - 1]);
         // While the quick one is at its best, the slow one is still far from it, and the loss is near what the quick one cannot learn times that.
-        assert!(two[least.0] > 0.1, "{name}: mechanism 2 is at {} then", two[least.0]);
+        assert!(two[least.0] > 0.05, "{name}: mechanism 2 is at {} then", two[least.0]);
         assert_eq!(numbers(own, "run", "sequences", None), [loss.len() as f64 - 1.0], "no step is taken at the end");
     }
     assert!(converged >= 7, "{converged} of 12 converged");
 }
 
+/// By the same count, and in every beginning that converges.
 #[test]
 fn without_a_bias_the_quick_mechanism_stays() {
     let home = tempfile::tempdir().unwrap();
     let all = run(&Path::new(FILES).join("coopetition_no_bias.toml"), home.path(), &[]);
-    let last = |run: &Path, measure: &str| *numbers(run, "measures", "value", Some(("measure", measure))).last().unwrap();
-    let wins =
-        all.iter().filter(|run| last(run, "mechanism_1") < 0.01 && last(run, "mechanism_1") < last(run, "mechanism_2") / 10.0).count();
-    assert!(all.len() == 12 && wins >= 10, "mechanism 1 wins {wins} times of {}", all.len());
+    assert_eq!(all.len(), 12);
+    let mut converged = 0;
+    for own in &all {
+        let last = |measure: &str| *numbers(own, "measures", "value", Some(("measure", measure))).last().unwrap();
+        if *numbers(own, "train", "loss", None).last().unwrap() < 1e-3 {
+            converged += 1;
+            let (one, two) = (last("mechanism_1"), last("mechanism_2"));
+            assert!(one < 1e-4 && two > 0.5, "{}: mechanisms end at {one} and {two}", own.display());
+        }
+    }
+    assert!(converged >= 7, "{converged} of 12 converged");
 }
 
 /// As any run: killed and resumed, it ends in the same bytes.

@@ -210,6 +210,7 @@ impl Config {
             all.push(EvaluatorSpec {
                 name: name.clone(),
                 file: None,
+                exhaustive: false,
                 classes: Some(*classes.ok_or_else(|| short("pe_classes"))?),
                 exemplars: Some(*exemplars.ok_or_else(|| short("pe_exemplars"))?),
                 relabel,
@@ -308,6 +309,7 @@ mod tests {
         let evaluator = EvaluatorSpec {
             name: "a".into(),
             file: None,
+            exhaustive: false,
             classes: Some(SplitName::Test),
             exemplars: Some(SplitName::All),
             relabel: Some(RelabelName::ZeroOne),

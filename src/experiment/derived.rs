@@ -63,6 +63,7 @@ impl EvaluatorSpec {
         Self {
             name,
             file: Some(file),
+            exhaustive: false,
             classes: None,
             exemplars: None,
             relabel: None,

@@ -15,7 +15,7 @@ pub struct PassSpec {
     /// What it reads; the same sequences if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<InputName>,
-    /// A checkpoint folder: another model, which is not trained and keeps its own interventions; this model if absent.
+    /// The folder of a checkpoint, or of a run, which stands for its last checkpoint: another model, which is not trained and keeps its own interventions; this model if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub donor: Option<PathBuf>,
 }

@@ -6,7 +6,7 @@ use super::source::Sources;
 use super::sweep::{self, Axis};
 use super::tree;
 use super::{Experiment, wording};
-use crate::{Error, Result};
+use crate::{Error, Result, checkpoint};
 use serde::de::DeserializeOwned;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -106,10 +106,11 @@ pub fn load_as<D: Described>(path: &Path, more: Option<&Path>, changes: &Changes
 
 /// Lays a file on top of those that it extends. One that several extend is laid down once, the first time; `above` are those that wait for this one.
 fn lay(path: &Path, above: &mut Vec<PathBuf>, files: &mut Vec<(PathBuf, String)>) -> Result<()> {
-    if above.iter().any(|other| other == path) {
+    let same = |other: &Path| other == path || matches!((other.canonicalize(), path.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    if above.iter().any(|other| same(other)) {
         return Err(Error::Invalid(format!("{}: extends, by way of others, itself", path.display())));
     }
-    if files.iter().any(|(other, _)| other == path) {
+    if files.iter().any(|(other, _)| same(other)) {
         return Ok(());
     }
     let text = std::fs::read_to_string(path).map_err(Error::file(path))?;
@@ -296,12 +297,16 @@ fn split<'a>(flag: &str, option: &'a str) -> Result<(&'a str, &'a str)> {
         .ok_or_else(|| Error::Invalid(format!("{flag} {option}: expected KEY=VALUE, such as {flag} train.sequences=100000")))
 }
 
-/// Paths that lead to a file in the experiment file's folder begin with that folder; others are left for the current directory.
+/// Paths that lead to a file in the experiment file's folder begin with that folder; others are left for the current directory. A run's folder
+/// stands for its last checkpoint, which the experiment then names.
 fn settle_paths(experiment: &mut impl Described, folder: &Path) {
     for path in experiment.paths() {
         let beside: PathBuf = folder.join(&*path);
         if beside.exists() && beside.to_str().is_some() {
             *path = beside;
+        }
+        if let Some((_, last)) = checkpoint::list(&path.join("checkpoints")).ok().and_then(|mut all| all.pop()) {
+            *path = last;
         }
     }
 }

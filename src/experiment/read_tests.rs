@@ -223,6 +223,27 @@ fn evaluators_are_refused_where_they_stand() {
 }
 
 #[test]
+fn all_sequences_are_made_where_a_sequence_is_two_classes_and_two_labels() {
+    let text = |keys: &str| BASE.replace("relabel = \"train\"\n", &format!("{keys}\nexhaustive = true\n"));
+    assert!(parse(&text("relabel = \"train\""), "f.toml").unwrap().evaluators[0].exhaustive);
+    for (keys, message) in [
+        ("context = 4", "needs a context of 2, the query's class once and a distractor; here: 4, 1 times, distractor = true"),
+        ("distractor = false", "needs a context of 2, the query's class once and a distractor; here: 2, 1 times, distractor = false"),
+        ("exemplars = \"all\"", "needs one exemplar of each class, and there are 5"),
+        ("noise = 0.1", "leaves nothing to chance: neither random_query_label nor noise"),
+        ("random_query_label = true", "leaves nothing to chance: neither random_query_label nor noise"),
+    ] {
+        let with_outputs = text(keys).replace("width = 64", "width = 64\noutputs = 50");
+        let refused = parse(&with_outputs, "f.toml").unwrap_err().to_string();
+        assert!(refused.ends_with(&format!("evaluator.0.exhaustive: {message}")), "{refused}");
+    }
+    let none = text("relabel = \"none\"").replace("width = 64", "width = 64\noutputs = 50");
+    assert!(parse(&none, "f.toml").unwrap_err().to_string().contains("exhaustive: needs labels by pairs: relabel = \"train\""));
+    let file = BASE.replace("classes = \"train\"\nrelabel = \"train\"\n", "file = \"a.h5\"\nexhaustive = true\n");
+    assert!(parse(&file, "f.toml").unwrap_err().to_string().contains("read from its file; take \"exhaustive\" or \"file\" out"));
+}
+
+#[test]
 fn evaluators_without_relabelling() {
     let no_test = BASE.replace("test = 100", "test = 0").replace("classes = \"train\"", "classes = \"test\"");
     let refused = expand(&no_test, "f.toml", &Changes::default()).unwrap_err().to_string();
@@ -338,6 +359,19 @@ fn files_lie_on_top_of_those_they_extend() {
     assert_eq!(refused("one.toml"), "one.toml: extends, by way of others, itself");
     write("one.toml", "extends = \"gone.toml\"\n");
     assert_eq!(refused("one.toml"), "gone.toml: No such file or directory (os error 2)");
+}
+
+#[test]
+fn a_donor_may_be_a_run_which_stands_for_its_last_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, run) = (folder.path().join("f.toml"), folder.path().join("run=a"));
+    std::fs::write(&file, format!("{BASE}[[pass]]\nname = \"other\"\ndonor = \"run=a\"\n")).unwrap();
+    let donor = || load(&file, &Changes::default()).unwrap().remove(0).passes[0].donor.clone();
+    assert_eq!(donor(), Some("run=a".into()), "left for the current directory");
+    for at in [0, 64, 128] {
+        std::fs::create_dir_all(run.join(format!("checkpoints/at-{at:012}"))).unwrap();
+    }
+    assert_eq!(donor(), Some(run.join("checkpoints/at-000000000128")));
 }
 
 #[test]

@@ -267,6 +267,10 @@ pub struct EvaluatorSpec {
     /// An HDF5 file that holds `NAME/examples` and `NAME/labels`, found as `data.bank` is; no other key but `name` may then be given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
+    /// Not drawn, but every sequence that there is: all ordered pairs of classes and of labels, and both queries, in the order of
+    /// [`Exhaustive`](crate::sampler::Exhaustive). For two pairs in the context, one of the query's class, one exemplar a class, and labels by pairs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exhaustive: bool,
     /// Which classes; `train` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<SplitName>,

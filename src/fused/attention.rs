@@ -133,7 +133,7 @@ impl<T: Real> Attending<'_, T> {
                 room.query.copy_from_slice(&q[row..row + vectors]);
                 self.turn(t, &mut room.query, T::one());
                 fill(&mut room.grad_query, vectors);
-                self.backward_token(sequence, t, (grad_z, pattern, kv), room);
+                self.backward_token(sequence, t, grad_z, pattern, kv, room);
                 self.turn(t, &mut room.grad_query, -T::one());
                 add(&mut grad_q[row..row + vectors], &room.grad_query);
             }
@@ -149,13 +149,7 @@ impl<T: Real> Attending<'_, T> {
 
     /// One attending token: the gradients of its query, and its part in those of keys and values.
     #[inline(always)]
-    fn backward_token(
-        &self,
-        sequence: usize,
-        t: usize,
-        (grad_z, pattern, kv): (&[Lanes<T>], &[Lanes<T>], &[Lanes<T>]),
-        room: &mut Room<T>,
-    ) {
+    fn backward_token(&self, sequence: usize, t: usize, grad_z: &[Lanes<T>], pattern: &[Lanes<T>], kv: &[Lanes<T>], room: &mut Room<T>) {
         let Sizes { tokens, head_width, .. } = self.sizes;
         let (vectors, scale) = (self.sizes.vectors(), self.scale());
         let Room { query, keys, grad_query, grad_keys, grad_values, slopes } = room;

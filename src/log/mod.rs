@@ -9,7 +9,7 @@ mod table;
 mod tables;
 
 pub use parquet_file::{read_table, write_parquet};
-pub use run_row::{RunRow, read_run_status, write_run_row};
+pub use run_row::{RunRow, RunStatus, read_run_status, write_run_row};
 pub use schema::{TABLES, schema};
 pub use table::Table;
 pub use tables::RunLog;

@@ -69,14 +69,28 @@ fn column(value: FlatValue) -> ArrayRef {
     }
 }
 
-/// Status and seconds as `run.parquet` has them.
-pub fn read_run_status(path: &Path) -> Result<(String, f64)> {
+/// How a run stood when its row was written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunStatus {
+    /// As in [`RunRow`].
+    pub status: String,
+    /// Sequences seen.
+    pub sequences: u64,
+    /// Seconds it had run.
+    pub seconds: f64,
+}
+
+/// Reads that from `run.parquet`.
+pub fn read_run_status(path: &Path) -> Result<RunStatus> {
     let batches = read_table(path)?;
     let column = |name: &str| batches.first().filter(|batch| batch.num_rows() == 1)?.column_by_name(name);
     let status = column("status").and_then(|column| column.as_any().downcast_ref::<StringArray>());
     let seconds = column("seconds").and_then(|column| column.as_any().downcast_ref::<Float64Array>());
-    match (status, seconds) {
-        (Some(status), Some(seconds)) => Ok((status.value(0).to_owned(), seconds.value(0))),
+    let sequences = column("sequences").and_then(|column| column.as_any().downcast_ref::<Int64Array>());
+    match (status, sequences, seconds) {
+        (Some(status), Some(sequences), Some(seconds)) => {
+            Ok(RunStatus { status: status.value(0).to_owned(), sequences: sequences.value(0) as u64, seconds: seconds.value(0) })
+        }
         _ => Err(crate::Error::damaged(path, "not a run's row")),
     }
 }

@@ -20,7 +20,7 @@ pub struct Adam<'a> {
 
 impl Adam<'_> {
     /// 1 − β₁ᵗ and 1 − β₂ᵗ.
-    fn correction(&self) -> (f64, f64) {
+    pub(crate) fn correction(&self) -> (f64, f64) {
         (1.0 - BETA.0.powf(self.step as f64), 1.0 - BETA.1.powf(self.step as f64))
     }
 }

@@ -23,6 +23,10 @@ pub struct Heads {
 /// `qkv` [K, B, T, 3·H·dh] → [K, B, T, H·dh], or [K, B, 1, H·dh] with `query_alone`.
 pub fn attention(qkv: &Tensor, heads: Heads, query_alone: bool, silenced: Option<Arc<[bool]>>) -> Result<Tensor> {
     if !qkv.device().is_cpu() {
+        #[cfg(feature = "cuda")]
+        if super::cuda::takes(qkv) {
+            return Ok(super::cuda::attention(qkv, heads, query_alone, silenced)?.0);
+        }
         return attention_composed(qkv, heads, query_alone, silenced);
     }
     for_real!(qkv, T => qkv.apply_op1(Attention::<T> { heads, query_alone, silenced, look: false, pattern: Arc::default() }))
@@ -31,6 +35,10 @@ pub fn attention(qkv: &Tensor, heads: Heads, query_alone: bool, silenced: Option
 /// The same for all tokens, and the pattern `[K, B, H, T, T]`, to be looked at: no gradient flows into it.
 pub fn attention_and_pattern(qkv: &Tensor, heads: Heads, silenced: Option<Arc<[bool]>>) -> Result<(Tensor, Tensor)> {
     if !qkv.device().is_cpu() {
+        #[cfg(feature = "cuda")]
+        if super::cuda::takes(qkv) {
+            return super::cuda::attention(qkv, heads, false, silenced);
+        }
         let [q, k, v] = split(qkv, heads)?;
         let seen = pattern(&scores(&rotated(&q, heads)?, &rotated(&k, heads)?, heads)?)?;
         return Ok((weighted(&seen, &heard(&v, silenced)?)?, seen.detach()));

@@ -10,6 +10,10 @@ use std::sync::OnceLock;
 /// `logits` [K, B, C], `targets` u32 [K, B] → [K], in nats.
 pub fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     if !logits.device().is_cpu() {
+        #[cfg(feature = "cuda")]
+        if super::cuda::takes(logits) && logits.dim(D::Minus1)? <= super::cuda::FEW_CLASSES {
+            return super::cuda::cross_entropy(logits, targets);
+        }
         return cross_entropy_composed(logits, targets);
     }
     let targets = targets.flatten_all()?.to_vec1::<u32>()?;

@@ -10,6 +10,10 @@ const SLOPE: f64 = 0.797_884_560_802_865_4; // √(2/π)
 /// ½x(1 + tanh(√(2/π)(x + 0.044715x³))), element by element.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
     if !x.device().is_cpu() {
+        #[cfg(feature = "cuda")]
+        if super::cuda::takes(x) {
+            return super::cuda::gelu(x);
+        }
         return gelu_composed(x);
     }
     for_real!(x, T => x.apply_op1(Gelu::<T>(PhantomData)))

@@ -12,6 +12,10 @@ const EPSILON: f64 = 1e-5;
 /// `x` [K, …, D], `gain` and `bias` [K, D] → [K, …, D].
 pub fn layer_norm(x: &Tensor, gain: &Tensor, bias: &Tensor) -> Result<Tensor> {
     if !x.device().is_cpu() {
+        #[cfg(feature = "cuda")]
+        if super::cuda::takes(x) {
+            return super::cuda::layer_norm(x, gain, bias);
+        }
         return layer_norm_composed(x, gain, bias);
     }
     for_real!(x, T => x.apply_op3(gain, bias, LayerNorm::<T>(PhantomData)))

@@ -22,6 +22,10 @@ pub enum Plus<'a> {
 /// `x` [K, …, I], `weight` [K, O, I] → [K, …, O].
 pub fn linear(x: &Tensor, weight: &Tensor, plus: Plus) -> Result<Tensor> {
     if !x.device().is_cpu() {
+        #[cfg(feature = "cuda")]
+        if super::cuda::takes(x) {
+            return super::cuda::linear(x, weight, plus);
+        }
         return linear_composed(x, weight, plus);
     }
     for_real!(x, T => match plus {

@@ -9,6 +9,8 @@ mod attention;
 #[cfg(test)]
 mod check;
 mod cross_entropy;
+#[cfg(any(feature = "cuda", test))]
+pub(crate) mod cuda;
 mod gelu;
 pub(crate) mod layer_norm;
 pub(crate) mod lend;

@@ -11,6 +11,10 @@ use std::marker::PhantomData;
 /// `targets` u32 [K, B, P], which label; `positions` [K, D, 32] or [K, D, T], added where given → [K, B, 2P−1, D].
 pub fn tokens(embedded: &Tensor, labels: &Tensor, positions: Option<&Tensor>, examples: &Tensor, targets: &Tensor) -> Result<Tensor> {
     if !embedded.device().is_cpu() {
+        #[cfg(feature = "cuda")]
+        if super::cuda::takes(embedded) {
+            return super::cuda::tokens(embedded, labels, positions, examples, targets);
+        }
         let examples = pick(embedded, examples)?;
         let labels = pick(&labels.transpose(1, 2)?.contiguous()?, targets)?;
         let tokens = interleave(&examples, &labels)?;

@@ -5,6 +5,7 @@
 
 mod classes;
 mod exemplars;
+mod exhaustive;
 mod relabel;
 
 use crate::experiment::{EvaluatorSpec, Experiment, MixtureSpec, RelabelName, SplitName};
@@ -12,6 +13,7 @@ use crate::seeds::{Streams, below, uniform};
 use crate::{Error, Result};
 use classes::{ClassDistribution, ClassSampler};
 use exemplars::ExemplarSampler;
+pub use exhaustive::Exhaustive;
 use rand_distr::{Distribution, StandardNormal};
 use relabel::Labelling;
 

@@ -92,7 +92,8 @@ impl Labelling {
 }
 
 impl LabelPairs {
-    fn count(&self) -> u64 {
+    /// How many there are.
+    pub(super) fn count(&self) -> u64 {
         match self {
             Self::AllBut { labels, held_out } => pair_count(*labels) - held_out.len() as u64,
             Self::Of(pairs) => pairs.len() as u64,
@@ -102,8 +103,13 @@ impl LabelPairs {
     /// A pair, its labels in random order.
     fn draw(&self, random: &mut impl Rng) -> [u32; 2] {
         let choice = below(random, 2 * self.count());
-        let (rank, reversed) = (choice / 2, choice % 2 == 1);
-        let number = match self {
+        let [a, b] = self.of_rank(choice / 2);
+        if choice % 2 == 1 { [b, a] } else { [a, b] }
+    }
+
+    /// The pair a < b with so many before it.
+    pub(super) fn of_rank(&self, rank: u64) -> [u32; 2] {
+        pair(match self {
             // The rank-th number that is not held out: as many are before it as `held_out[i] - i <= rank` says.
             Self::AllBut { held_out, .. } => {
                 let (mut low, mut high) = (0, held_out.len());
@@ -114,9 +120,7 @@ impl LabelPairs {
                 rank + low as u64
             }
             Self::Of(pairs) => pairs[rank as usize],
-        };
-        let [a, b] = pair(number);
-        if reversed { [b, a] } else { [a, b] }
+        })
     }
 }
 

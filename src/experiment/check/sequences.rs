@@ -84,6 +84,7 @@ fn alone(evaluator: &EvaluatorSpec, key: &str) -> Checked {
     let EvaluatorSpec {
         name,
         file: _,
+        exhaustive,
         classes,
         exemplars,
         relabel,
@@ -96,6 +97,7 @@ fn alone(evaluator: &EvaluatorSpec, key: &str) -> Checked {
         noise,
     } = evaluator;
     let given = [
+        ("exhaustive", *exhaustive),
         ("classes", classes.is_some()),
         ("exemplars", exemplars.is_some()),
         ("relabel", relabel.is_some()),
@@ -149,7 +151,27 @@ fn drawn(experiment: &Experiment, evaluator: &EvaluatorSpec, key: &str) -> Check
         let part = if relabel == RelabelName::Val { "val" } else { "test" };
         format!("there are no {part} pairs of labels: data.relabel.pairs.{part} is 0")
     })?;
-    labels(experiment, &sampler, classes, relabel, key, &format!("the evaluator \"{}\"", evaluator.name))
+    labels(experiment, &sampler, classes, relabel, key, &format!("the evaluator \"{}\"", evaluator.name))?;
+    if evaluator.exhaustive { exhaustive(experiment, evaluator, &sampler, relabel, &format!("{key}.exhaustive")) } else { Ok(()) }
+}
+
+/// All sequences that there are can be made where a sequence is two classes, two labels, and which of them is asked for.
+fn exhaustive(experiment: &Experiment, evaluator: &EvaluatorSpec, sampler: &MixtureSpec, relabel: RelabelName, key: &str) -> Checked {
+    let data = &experiment.data;
+    let MixtureSpec { context, burstiness, .. } = *sampler;
+    require(context == 2 && burstiness == 1 && sampler.has_distractor(), key, || {
+        format!(
+            "needs a context of 2, the query's class once and a distractor; here: {context}, {burstiness} times, distractor = {}",
+            sampler.distractor
+        )
+    })?;
+    let exemplars = data.exemplars.range(evaluator.exemplars.unwrap_or(SplitName::Train)).len();
+    require(exemplars == 1, key, || format!("needs one exemplar of each class, and there are {exemplars}"))?;
+    require(!matches!(relabel, RelabelName::None | RelabelName::Flip), key, || {
+        "needs labels by pairs: relabel = \"train\", \"val\", \"test\", \"all\" or \"01\"".into()
+    })?;
+    let chance = evaluator.random_query_label == Some(true) || evaluator.noise.unwrap_or(data.noise) > 0.0;
+    require(!chance, key, || "leaves nothing to chance: neither random_query_label nor noise".into())
 }
 
 /// A context long enough and a split with enough classes for what one class sampler asks.

@@ -2,6 +2,7 @@
 //! noise, and what a sequence does and does not depend on.
 
 mod classes;
+mod exhaustive;
 mod labels;
 mod refusals;
 
