@@ -9,7 +9,7 @@ SCALE  ?= full
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .NOTPARALLEL:
-.PHONY: help setup build demo paper paper-appendix test lint bench cuda
+.PHONY: help setup build demo paper paper-appendix test lint bench cuda bench-cuda
 
 help:  ## says this
 	@echo "optogen: how in-context learning forms and fades while small transformers train"
@@ -48,6 +48,11 @@ cuda: setup  ## builds the program for NVIDIA GPUs, in target/cuda/release; need
 	@scripts/setup_cuda.sh
 	. .cuda/env && cargo build --release --features cuda --target-dir $(TARGET)/cuda
 
+# Its own bench build shares all but our crates with `make cuda`; the peer runs where there is a GPU, as the benchmark does.
+bench-cuda: cuda $(VENV)-bench-cuda/installed  ## times cohorts of models on a GPU beside a JAX population; makes .venv-bench-cuda
+	. .cuda/env && cargo bench -p optogen-tests --features cuda --target-dir $(TARGET)/cuda --bench cohorts
+	for models in 1 64 256; do JAX_PLATFORMS=cuda $(VENV)-bench-cuda/bin/python benches/peers/jax_peer.py ih_base population $$models 500 3; done
+
 .PHONY: setup-tests
 setup-tests:
 	@scripts/setup.sh --tests
@@ -56,6 +61,12 @@ $(VENV)-bench/installed: benches/peers/requirements.txt
 	rm -rf $(VENV)-bench
 	python3 -m venv $(VENV)-bench
 	$(VENV)-bench/bin/pip install --quiet --disable-pip-version-check --requirement $< pyarrow matplotlib
+	touch $@
+
+$(VENV)-bench-cuda/installed: benches/peers/requirements-cuda.txt
+	rm -rf $(VENV)-bench-cuda
+	python3 -m venv $(VENV)-bench-cuda
+	$(VENV)-bench-cuda/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
 $(VENV)/installed: tests/python/requirements.txt

@@ -5,6 +5,7 @@
 
 mod worlds;
 
+use candle_core::Device;
 use optogen_systems::stage::Step;
 use std::time::Instant;
 use worlds::{Result, bank, world};
@@ -17,7 +18,7 @@ fn main() -> Result<()> {
     unsafe { optogen_systems::keep_operations_whole() };
     let steps = std::env::args().skip(1).find_map(|argument| argument.parse::<usize>().ok()).unwrap_or(3000);
     optogen_systems::use_threads(1);
-    let bank = bank(0)?;
+    let bank = bank(0, &Device::Cpu)?;
     let idle = [
         "intervention=[{ site = \"v\", layers = [1], action = \"zero\", from = 1_000_000_000 }]".to_string(),
         "hook=[{ table = \"idle\", site = \"pattern\", every = 1_000_000_000, during = \"training\" }]".to_string(),

@@ -4,6 +4,7 @@
 
 mod worlds;
 
+use candle_core::Device;
 use optogen_systems::stage::Step;
 use serde_json::json;
 use std::time::Instant;
@@ -19,7 +20,7 @@ fn main() -> Result<()> {
     let (sets, classes) = case(name).ok_or_else(|| format!("there is no case {name}; they are ih_base, c_base and depth12"))?;
     optogen_systems::use_threads(threads);
     let sets: Vec<String> = sets.into_iter().map(str::to_owned).chain(arguments.iter().skip(5).cloned()).collect();
-    let mut app = world("base.toml", &sets, models, &bank(classes)?)?;
+    let mut app = world("base.toml", &sets, models, &bank(classes, &Device::Cpu)?)?;
     let mut run = |steps: usize| {
         let start = Instant::now();
         (0..steps).for_each(|_| app.world_mut().run_schedule(Step));

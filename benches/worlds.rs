@@ -46,29 +46,35 @@ pub fn case(name: &str) -> Option<(Vec<&'static str>, usize)> {
 }
 
 /// A bank of so many classes, of random features; the embedded one for none.
-pub fn bank(classes: usize) -> Result<ClassBank> {
+pub fn bank(classes: usize, device: &Device) -> Result<ClassBank> {
     if classes == 0 {
-        return Ok(optogen_data::embedded_bank(&Device::Cpu)?);
+        return Ok(optogen_data::embedded_bank(device)?);
     }
     let mut random = optogen::seeds::stream(0, "benchmark", 0);
-    let features = (0..classes * 512).map(|_| StandardNormal.sample(&mut random)).collect();
-    Ok(ClassBank::new("random", classes, 1, 512, features, &Device::Cpu)?)
+    let features: Vec<f32> = (0..classes * 512).map(|_| StandardNormal.sample(&mut random)).collect();
+    Ok(ClassBank::new("random", classes, 1, 512, features, device)?)
 }
 
-/// A world of models of an experiment file, of so many seeds.
+#[allow(dead_code, reason = "not every benchmark has models on their own")]
+/// A world of models of an experiment file, of so many seeds, each on its own.
 pub fn world(file: &str, sets: &[String], models: usize, bank: &ClassBank) -> Result<App> {
+    let seeds = (5..5 + models).map(|seed| seed.to_string()).collect::<Vec<_>>().join(",");
+    cohorts(file, sets, &[format!("seeds.init={seeds}")], bank, 1, &Device::Cpu)
+}
+
+/// A world of the models of grids over an experiment file, in cohorts of at most `size`.
+pub fn cohorts(file: &str, sets: &[String], grids: &[String], bank: &ClassBank, size: usize, device: &Device) -> Result<App> {
     let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../experiments/induction")).join(file);
-    let seeds = format!("seeds.init={}", (5..5 + models).map(|seed| seed.to_string()).collect::<Vec<_>>().join(","));
     let mut app = optogen_systems::app(|app| {
         app.add_plugins(optogen_systems::TrainingPlugins);
     });
     let world = app.world_mut();
     let entity = world.spawn(bank.clone()).id();
     let mut spawned = Vec::new();
-    for experiment in load(&path, &Changes { sets, grids: &[seeds], ..Changes::default() })? {
+    for experiment in load(&path, &Changes { sets, grids, ..Changes::default() })? {
         let start = StartingPoint::initial(&experiment, bank)?;
         spawned.push(spawn_model(world, entity, experiment.run_id(), experiment, Vec::new(), start)?);
     }
-    form_cohorts(world, &spawned, 1, &Device::Cpu)?;
+    form_cohorts(world, &spawned, size, device)?;
     Ok(app)
 }

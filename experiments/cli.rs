@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::figures::Paper;
+use crate::plot::{By, View};
 use crate::toy;
 use clap::{Args, Parser, Subcommand};
 use optogen::Result;
@@ -43,6 +44,11 @@ pub enum Command {
     #[command(after_help = "Example:\n  \
         optogen figures induction runs/paper --out runs/paper/figures")]
     Figures(FiguresArguments),
+    /// Draws any runs: metrics, heads, attention, single sequences.
+    #[command(after_help = "Examples:\n  \
+        optogen plot runs/seeds --view curves --metric acc --baseline chance=0.5 --out plots\n  \
+        optogen plot runs/demo --view traces --by label-pair --worst 10 --out plots")]
+    Plot(PlotArguments),
     /// Lists every site of an experiment's model: its names, its shape, and which interventions and hooks stand there.
     Sites(SitesArguments),
 }
@@ -189,6 +195,50 @@ pub struct FiguresArguments {
     /// Where the figures go.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+}
+
+/// `optogen plot`.
+#[derive(Args)]
+pub struct PlotArguments {
+    /// Run folders, or folders that hold some.
+    #[arg(required = true, value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
+    /// How to look at them.
+    #[arg(long)]
+    pub view: View,
+    /// Of this evaluator; may be given several times [default: all, or the first where a view is of one].
+    #[arg(long = "evaluator", value_name = "NAME")]
+    pub evaluators: Vec<String>,
+    /// Which metric, or measure of heads [default: loss, induction_strength].
+    #[arg(long, value_name = "NAME")]
+    pub metric: Option<String>,
+    /// By what sequences are grouped.
+    #[arg(long)]
+    pub by: Option<By>,
+    /// Which layer, counted from 0 [default: all, or the last where a view is of one].
+    #[arg(long, value_name = "N")]
+    pub layer: Option<usize>,
+    /// How many of the worst sequences [default: 20].
+    #[arg(long, value_name = "K")]
+    pub worst: Option<usize>,
+    /// A dashed horizontal line; may be given several times.
+    #[arg(long = "baseline", value_name = "NAME=VALUE", value_parser = baseline)]
+    pub baselines: Vec<(String, f64)>,
+    /// Only evaluations that lie at least so many sequences apart.
+    #[arg(long, value_name = "SEQUENCES")]
+    pub every: Option<u64>,
+    /// The area below the curve so far, in place of the curve.
+    #[arg(long)]
+    pub integrated: bool,
+    /// Where the pictures go.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+fn baseline(text: &str) -> std::result::Result<(String, f64), String> {
+    let (name, value) = text.rsplit_once('=').ok_or("a name and a number, as in chance=0.5")?;
+    let value = value.parse().map_err(|_| format!("{value} is not a number"))?;
+    Ok((name.to_owned(), value))
 }
 
 /// `optogen sites`.

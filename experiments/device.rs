@@ -2,6 +2,7 @@
 
 use candle_core::Device;
 use candle_core::utils::cuda_is_available as built_for_gpus;
+use optogen::gpu::gpu;
 use optogen::{Error, Result};
 
 /// The device of `--device`: `auto` (the first GPU, where this program was built for GPUs and there is one), `cpu` or `cuda:N`.
@@ -13,7 +14,7 @@ pub fn device(name: &str) -> Result<Device> {
         "cpu" => Ok(Device::Cpu),
         "auto" if !built_for_gpus() => Ok(Device::Cpu),
         "auto" => Ok(gpu(0).unwrap_or_else(|error| {
-            eprintln!("no GPU, so everything is computed on the CPU: {error}");
+            eprintln!("no GPU, so everything is computed on the CPU: {}", plain(&error));
             Device::Cpu
         })),
         _ => {
@@ -21,23 +22,18 @@ pub fn device(name: &str) -> Result<Device> {
             let number: Option<usize> = number.and_then(|number| number.parse().ok());
             let number = number.ok_or_else(|| Error::Invalid(format!("--device {name}: neither auto nor cpu nor cuda:N")))?;
             if !built_for_gpus() {
-                let message = "this program was built for the CPU alone; `make cuda` builds target/cuda/release/optogen, which computes on GPUs";
+                let message =
+                    "this program was built for the CPU alone; `make cuda` builds target/cuda/release/optogen, which computes on GPUs";
                 return Err(Error::Invalid(format!("--device {name}: {message}")));
             }
-            gpu(number).map_err(|error| Error::Invalid(format!("--device {name}: there is no such GPU: {error}")))
+            gpu(number).map_err(|error| Error::Invalid(format!("--device {name}: there is no such GPU: {}", plain(&error))))
         }
     }
 }
 
-/// A GPU with one stream of its own: whatever thread starts something there, it comes after what was started before.
-fn gpu(number: usize) -> candle_core::Result<Device> {
-    let device = Device::new_cuda_with_stream(number)?;
-    #[cfg(feature = "cuda")]
-    // SAFETY: nothing was made on the device yet, and all that will be is used in the order of that one stream, so nobody waits for an event.
-    unsafe {
-        device.as_cuda_device()?.disable_event_tracking();
-    }
-    Ok(device)
+/// An error without the backtrace that candle may add.
+fn plain(error: &candle_core::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 /// What stands in the run's row.

@@ -10,6 +10,7 @@ pub mod import;
 pub mod logs;
 pub mod outcome;
 pub mod picture;
+pub mod plot;
 pub mod replay;
 pub mod run;
 mod signals;
@@ -37,6 +38,7 @@ pub fn program(extend: impl Fn(&mut App)) -> ExitCode {
         Command::Replay(arguments) => replay::replay(arguments),
         Command::Branch(arguments) => branch::branch(arguments, &extend),
         Command::Figures(arguments) => figures::figures(arguments),
+        Command::Plot(arguments) => plot::plot(arguments),
         Command::Sites(arguments) => sites::sites(arguments),
     };
     match result {

@@ -22,7 +22,7 @@ use optogen_systems::profile::{Profile, ProfilePlugin};
 use optogen_systems::report::ReportPlugin;
 use optogen_systems::retire::write_row;
 use optogen_systems::run::{Clock, Provenance, StopRequest};
-use optogen_systems::spawn::{StartingPoint, architecture, form_cohorts, spawn_model};
+use optogen_systems::spawn::{StartingPoint, architecture, cohort_memory, form_cohorts, spawn_model};
 use optogen_systems::stage::{Begin, Step};
 use optogen_systems::toy::ToyPlugins;
 use optogen_systems::{KeepingPlugins, TrainingPlugins, app, use_threads};
@@ -53,6 +53,11 @@ pub(crate) fn train(experiments: Vec<Experiment>, arguments: &RunArguments, exte
     }
     let models: Vec<Entity> = runs.iter().filter_map(|run| run.entity).collect();
     let size = arguments.cohort.map_or(if device.is_cpu() { 1 } else { usize::MAX }, |size| size as usize);
+    if !arguments.common.quiet {
+        for cohort in cohort_memory(world, &models, size)? {
+            eprintln!("{}", cohort.told());
+        }
+    }
     form_cohorts(world, &models, size, &device)?;
     let outcomes = step_to_the_end(world, runs)?;
     tell(&outcomes, &arguments.out, arguments.common.quiet)

@@ -1,5 +1,6 @@
 //! The class bank: what every example of a sequence is made of.
 
+use crate::ops::kept::{Constant, kept};
 use crate::ops::look;
 use crate::{Error, Result};
 use bevy_ecs::component::Component;
@@ -73,7 +74,7 @@ impl ClassBank {
             Features::Table(table) if table.dtype() == DType::F16 && table.device().is_cpu() => self.widened(table, rows)?,
             Features::Table(table) => table.index_select(rows, 0)?.to_dtype(DType::F32)?,
             Features::OneHot => {
-                let units = Tensor::arange(0, self.features as u32, rows.device())?;
+                let units = kept(Constant::Numbers(self.features), rows.device())?;
                 rows.unsqueeze(1)?.broadcast_eq(&units)?.to_dtype(DType::F32)?
             }
         })
@@ -126,7 +127,7 @@ mod tests {
         let features: Vec<f32> = bank.gather(&rows).unwrap().flatten_all().unwrap().to_vec1().unwrap();
         assert!(features.iter().zip(&halves).all(|(wide, half)| wide.to_bits() == half.to_f32().to_bits()));
         let beyond = Tensor::new(&[31 * 64u32], &Device::Cpu).unwrap();
-        assert_eq!(bank.gather(&beyond).unwrap_err().to_string(), "row 1984 is not in the bank");
+        assert!(bank.gather(&beyond).unwrap_err().to_string().starts_with("row 1984 is not in the bank"));
     }
 
     #[test]

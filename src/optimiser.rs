@@ -2,6 +2,7 @@
 
 use crate::experiment::{OptimiserName, OptimiserSpec};
 use crate::gradients::Gradients;
+use crate::numbers::Numbers;
 use crate::ops::{self, Adam};
 use crate::transformer::Parameters;
 use bevy_ecs::component::Component;
@@ -17,6 +18,9 @@ pub struct Optimiser {
     specs: Vec<OptimiserSpec>,
     step: u64,
     moments: Vec<(Var, Var)>,
+    /// The rates as they lie on a GPU, brought there when they change.
+    #[cfg(any(feature = "cuda", test))]
+    there: Option<(Vec<f64>, Tensor)>,
 }
 
 impl OptimiserSpec {
@@ -44,7 +48,13 @@ impl Optimiser {
         let needs_moments = specs.first().is_some_and(|spec| spec.name != OptimiserName::Sgd);
         let zeros = |var: &Var| Ok((Var::from_tensor(&var.zeros_like()?)?, Var::from_tensor(&var.zeros_like()?)?));
         let moments = if needs_moments { parameters.iter().map(|(_, var)| zeros(var)).collect::<Result<_>>()? } else { Vec::new() };
-        Ok(Self { specs, step: 0, moments })
+        Ok(Self {
+            specs,
+            step: 0,
+            moments,
+            #[cfg(any(feature = "cuda", test))]
+            there: None,
+        })
     }
 
     /// Steps done.
@@ -58,7 +68,17 @@ impl Optimiser {
     }
 
     /// Takes a step; `norms` [K] are those of the gradients. A member whose norm is not finite stays where it is.
-    pub fn descend(&mut self, parameters: &Parameters, gradients: &Gradients, norms: &[f64]) -> Result<()> {
+    pub fn descend(&mut self, parameters: &Parameters, gradients: &Gradients, norms: &Numbers) -> Result<()> {
+        let brought;
+        let norms = match norms {
+            Numbers::Here(norms) => norms,
+            #[cfg(feature = "cuda")]
+            Numbers::There(norms) if gradients.iter().all(ops::cuda::takes) => return self.descend_there(parameters, gradients, norms),
+            norms => {
+                brought = Numbers::read(vec![norms.clone()])?.remove(0);
+                &brought
+            }
+        };
         let rates = self.rates();
         self.step += 1;
         let clip = |(spec, &norm): (&OptimiserSpec, &f64)| match spec.name {
@@ -74,6 +94,28 @@ impl Optimiser {
                 None => ops::descend(parameter, gradient, &rates, &scales)?,
             }
         }
+        Ok(())
+    }
+
+    /// The same on a GPU, without waiting for it: the norms stay there, and what is clipped is decided there.
+    #[cfg(any(feature = "cuda", test))]
+    fn descend_there(&mut self, parameters: &Parameters, gradients: &Gradients, norms: &Tensor) -> Result<()> {
+        let rates = self.rates();
+        self.step += 1;
+        let there = match self.there.take() {
+            Some((own, there)) if own == rates => there,
+            _ => Tensor::from_vec(rates.iter().map(|&rate| rate as f32).collect::<Vec<_>>(), rates.len(), norms.device())?,
+        };
+        let clips = self.specs.first().is_some_and(|spec| spec.name == OptimiserName::WarmupDecay);
+        let by = ops::cuda::Descent { rates: &there, clip: clips.then_some((norms, CLIP)) };
+        let correction = Adam { rates: &rates, scales: &[], step: self.step }.correction();
+        for (index, ((_, parameter), gradient)) in parameters.iter().zip(gradients.iter()).enumerate() {
+            match self.moments.get(index) {
+                Some((first, second)) => ops::cuda::adam(parameter, (first, second), gradient, by, correction)?,
+                None => ops::cuda::descend(parameter, gradient, by)?,
+            }
+        }
+        self.there = Some((rates, there));
         Ok(())
     }
 
@@ -130,6 +172,39 @@ mod tests {
         assert_near(spec.rate_at(400), 1e-5 + 0.5 * (1e-3 - 1e-5));
         assert_near(spec.rate_at(500), 1e-5);
         assert_near(spec.rate_at(5000), 1e-5);
+    }
+
+    /// Clipped and not, with the kernels for GPUs and without.
+    #[test]
+    fn a_step_is_the_same_here_and_there() {
+        if !ops::cuda::can_be_tested() {
+            return;
+        }
+        for name in [OptimiserName::WarmupDecay, OptimiserName::Sgd] {
+            let entry = |number: f32| vec![("weight".to_owned(), Tensor::full(number, 600, &Device::Cpu).unwrap())];
+            let own = || Parameters::stack(&[entry(1.0), entry(2.0)], &Device::Cpu).unwrap();
+            let (here, there) = (own(), own());
+            let specs = vec![spec(name, 2, 400), OptimiserSpec { rate: 3e-3, ..spec(name, 2, 400) }];
+            let mut optimisers = [&here, &there].map(|parameters| Optimiser::new(specs.clone(), parameters).unwrap());
+            for _ in 0..4 {
+                let mut gradients = Gradients::default();
+                gradients.set(&[Tensor::new(&[[0.1f32], [0.5]], &Device::Cpu)
+                    .unwrap()
+                    .broadcast_as((2, 600))
+                    .unwrap()
+                    .contiguous()
+                    .unwrap()]);
+                let norms = gradients.norms().unwrap();
+                optimisers[0].descend(&here, &gradients, &norms).unwrap();
+                let norms = ops::cuda::norms(gradients.iter()).unwrap();
+                optimisers[1].descend_there(&there, &gradients, &norms).unwrap();
+            }
+            for ((_, here), (_, there)) in here.iter().zip(there.iter()) {
+                let away: f32 = (here.as_tensor() - there.as_tensor()).unwrap().abs().unwrap().max_all().unwrap().to_scalar().unwrap();
+                assert!(away < 1e-6, "{name:?}: {away}");
+                assert_ne!(here.to_vec2::<f32>().unwrap()[0][0], 1.0);
+            }
+        }
     }
 
     #[test]

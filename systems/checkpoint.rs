@@ -10,7 +10,7 @@ use bevy_ecs::query::QueryData;
 use optogen::Result;
 use optogen::checkpoint::{Checkpoint, folder_at, keep_recovery_point};
 use optogen::clamp::Moments;
-use optogen::components::{Interventions, MemberOf, Members, Model, Progress, Run, Status};
+use optogen::components::{Interventions, MemberOf, Members, Model, Progress, Run, Status, Steps};
 use optogen::log::RunLog;
 use optogen::optimiser::Optimiser;
 use optogen::run_folder::RunFolder;
@@ -65,13 +65,17 @@ impl KeptItem<'_, '_> {
 
 pub(crate) fn checkpoint(
     mut models: Query<(Entity, &MemberOf, Kept), With<Model>>,
-    cohorts: Query<(&Members, &Progress, &Transformer, &Optimiser)>,
+    cohorts: Query<(&Members, &Progress, &Transformer, &Optimiser, &Steps)>,
     lists: Query<&Interventions>,
     moments: Query<&Moments>,
     stop: Res<StopRequest>,
 ) {
     spread(models.iter_mut(), |(entity, cohort, kept)| {
-        let Ok((members, progress, transformer, optimiser)) = cohorts.get(cohort.0) else { return };
+        let Ok((members, progress, transformer, optimiser, steps)) = cohorts.get(cohort.0) else { return };
+        // A run that went on from here would miss the rows of steps that were not read yet.
+        if !steps.all_read() {
+            return;
+        }
         kept.keep(progress, &stop, |run| {
             let member = members.iter().position(|member| member == entity).unwrap_or_default();
             Ok(Checkpoint {

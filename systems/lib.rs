@@ -6,6 +6,7 @@ pub mod clamp;
 pub mod evaluate;
 pub mod forward;
 pub mod look;
+pub mod memory;
 pub mod profile;
 pub mod record;
 pub mod report;

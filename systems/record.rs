@@ -18,20 +18,26 @@ impl Plugin for RecordPlugin {
     }
 }
 
-fn record_steps(cohorts: Query<(&Members, &StepNumbers, &Trouble), With<Active>>, mut models: Query<(&mut RunLog, &mut Status)>) {
-    for (members, numbers, trouble) in &cohorts {
+fn record_steps(cohorts: Query<(&Members, &Steps, &Trouble), With<Active>>, mut models: Query<(&mut RunLog, &mut Status)>) {
+    for (members, steps, trouble) in &cohorts {
         if trouble.error().is_some() {
             continue;
         }
         for (index, member) in members.iter().enumerate() {
             let Ok((mut log, mut status)) = models.get_mut(member) else { continue };
-            let (Some(&loss), Some(&norm), Some(&rate)) =
-                (numbers.loss.get(index), numbers.grad_norm.get(index), numbers.learning_rate.get(index))
-            else {
-                continue;
-            };
-            let spread = numbers.grad_spread.get(index).copied();
-            fail(&mut status, log.step(numbers.sequences, loss, norm, spread, rate));
+            for numbers in steps.just_read() {
+                let (Some(&loss), Some(&norm), Some(&rate)) =
+                    (numbers.loss.get(index), numbers.grad_norm.get(index), numbers.learning_rate.get(index))
+                else {
+                    continue;
+                };
+                let spread = numbers.grad_spread.as_ref().and_then(|spread| spread.get(index)).copied();
+                fail(&mut status, log.step(numbers.sequences, loss, norm, spread, rate));
+                // A run ends with the step in which it diverged, also where that was not known at once.
+                if !(loss.is_finite() && norm.is_finite()) {
+                    break;
+                }
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use optogen::components::{Active, Members, Progress, StepNumbers};
+use optogen::components::{Active, Members, Progress, Steps};
 use optogen::toy::ToyModel;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -46,7 +46,7 @@ impl Display {
     }
 }
 
-type Told<'a> = (&'a Members, &'a Progress, &'a StepNumbers, Has<Active>, Has<ToyModel>);
+type Told<'a> = (&'a Members, &'a Progress, &'a Steps, Has<Active>, Has<ToyModel>);
 
 fn report(mut display: ResMut<Display>, cohorts: Query<Told>) {
     let now = Instant::now();
@@ -59,7 +59,8 @@ fn report(mut display: ResMut<Display>, cohorts: Query<Told>) {
     let (seen, total) = (sum(|progress| progress.sequences), sum(|progress| progress.total));
     let (began, first) = *display.began.get_or_insert((now, seen));
     let rate = (seen - first) as f64 / (now - began).as_secs_f64().max(1e-9);
-    let losses: Vec<f64> = cohorts.iter().filter(|cohort| cohort.3).flat_map(|(_, _, numbers, ..)| numbers.loss.clone()).collect();
+    let known = cohorts.iter().filter(|cohort| cohort.3).filter_map(|(_, _, steps, ..)| steps.last());
+    let losses: Vec<f64> = known.flat_map(|step| step.loss.iter().copied()).collect();
     let counted = if cohorts.iter().all(|(.., toy)| toy) { "steps" } else { "sequences" };
     let mut message = format!("{seen} of {total} {counted}");
     if seen > first {

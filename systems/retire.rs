@@ -5,7 +5,7 @@ use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use optogen::Result;
-use optogen::components::{Active, MemberOf, Members, Progress, Run, Status, Trouble};
+use optogen::components::{Active, MemberOf, Members, Progress, Run, Status, Steps, Trouble};
 use optogen::log::{RunLog, RunRow, write_run_row};
 use optogen::run_folder::RunFolder;
 
@@ -21,16 +21,16 @@ impl Plugin for RetirePlugin {
 }
 
 /// Who does not go on.
-fn judge(mut models: Query<(&mut Status, &MemberOf)>, cohorts: Query<(&Progress, &Trouble)>, stop: Res<StopRequest>) {
+fn judge(mut models: Query<(&mut Status, &MemberOf)>, cohorts: Query<(&Progress, &Trouble, Option<&Steps>)>, stop: Res<StopRequest>) {
     for (mut status, cohort) in &mut models {
-        let Ok((progress, trouble)) = cohorts.get(cohort.0) else { continue };
+        let Ok((progress, trouble, steps)) = cohorts.get(cohort.0) else { continue };
         if *status != Status::Running {
             continue;
         } else if let Some(error) = trouble.error() {
             *status = Status::Failed(error.to_string());
         } else if progress.sequences >= progress.total {
             *status = Status::Finished;
-        } else if stop.made() {
+        } else if stop.made() && steps.is_none_or(Steps::all_read) {
             *status = Status::Interrupted;
         }
     }

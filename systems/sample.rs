@@ -7,7 +7,7 @@ use bevy_ecs::prelude::*;
 use optogen::bank::ClassBank;
 use optogen::batch::{Batch, tokens};
 use optogen::components::{Active, FedBy, Members, Progress, Stream, StreamOf, Trouble};
-use optogen::sampler::Sequences;
+use optogen::sampler::{SequenceSampler, Sequences};
 use optogen::transformer::Transformer;
 use optogen::{Error, Result};
 
@@ -27,20 +27,22 @@ fn sample(mut cohorts: Query<Cohort, With<Active>>, models: Query<&FedBy>, strea
         trouble.guard(|| {
             let lost = |_| Error::Invalid("a model has lost its stream or its class bank".into());
             batch.drawn.resize_with(members.len(), Sequences::default);
-            let mut noises = Vec::new();
-            let mut bank = None;
-            for (member, drawn) in members.iter().zip(&mut batch.drawn) {
+            let own = members.iter().map(|member| {
                 let (stream, of) = streams.get(models.get(member).map_err(lost)?.stream()).map_err(lost)?;
-                let its_bank = banks.get(of.0).map_err(lost)?;
-                stream.0.fill(progress.sequences, progress.batch, drawn);
-                if stream.0.noise_scale() > 0.0 {
-                    let mut noise = Vec::new();
-                    stream.0.noise(progress.sequences, progress.batch, its_bank.features, &mut noise);
-                    noises.push(noise);
+                Ok((&stream.0, banks.get(of.0).map_err(lost)?))
+            });
+            let own: Vec<(&SequenceSampler, &ClassBank)> = own.collect::<Result<_>>()?;
+            // All members of a cohort are of one bank, and all have noise or none.
+            let Some(&(sampler, bank)) = own.first() else { return Ok(()) };
+            let mut noises = vec![Vec::new(); if sampler.noise_scale() > 0.0 { own.len() } else { 0 }];
+            let noise = noises.iter_mut().map(Some).chain(std::iter::repeat_with(|| None));
+            // A large cohort's members are drawn side by side.
+            spread(own.into_iter().zip(&mut batch.drawn).zip(noise), |(((sampler, bank), drawn), noise)| {
+                sampler.fill(progress.sequences, progress.batch, drawn);
+                if let Some(noise) = noise {
+                    sampler.noise(progress.sequences, progress.batch, bank.features, noise);
                 }
-                bank = Some(its_bank);
-            }
-            let Some(bank) = bank else { return Ok(()) };
+            });
             let device = transformer.parameters().device();
             let parts = (0..progress.batch)
                 .step_by(progress.micro_batch)

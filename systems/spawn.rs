@@ -1,5 +1,6 @@
 //! Puts models into the world: each with its stream and evaluators, then all of them into cohorts.
 
+use crate::memory::{CohortMemory, Load};
 use bevy_ecs::prelude::*;
 use candle_core::{Device, Tensor};
 use optogen::bank::{ClassBank, Features};
@@ -167,6 +168,31 @@ pub fn place(world: &mut World, models: &[Entity], transformer: Transformer, seq
 /// # Errors
 /// A starting point is not of the model's architecture.
 pub fn form_cohorts(world: &mut World, models: &[Entity], size: usize, device: &Device) -> Result<()> {
+    for (recipe, members) in grouped(world, models, size)? {
+        form_cohort(world, recipe, &members, device)?;
+    }
+    Ok(())
+}
+
+/// What the cohorts that would be formed take, one entry for all that are alike.
+///
+/// # Errors
+/// As [`form_cohorts`].
+pub fn cohort_memory(world: &World, models: &[Entity], size: usize) -> Result<Vec<CohortMemory>> {
+    let mut all: Vec<CohortMemory> = Vec::new();
+    for (recipe, members) in grouped(world, models, size)? {
+        let load = Load { sequences: recipe.progress.micro_batch, pairs: recipe.pairs + 1 };
+        let bank = world.get::<ClassBank>(recipe.bank).map_or(0, ClassBank::bytes);
+        let own = CohortMemory::of(&recipe.architecture, members.len(), recipe.optimiser, load, bank);
+        match all.iter_mut().find(|other| CohortMemory { cohorts: 1, ..(*other).clone() } == own) {
+            Some(alike) => alike.cohorts += 1,
+            None => all.push(own),
+        }
+    }
+    Ok(all)
+}
+
+fn grouped(world: &World, models: &[Entity], size: usize) -> Result<Vec<(Recipe, Vec<Entity>)>> {
     let mut cohorts: Vec<(Recipe, Vec<Entity>)> = Vec::new();
     for &model in models {
         let recipe = Recipe::of(world, model)?;
@@ -175,10 +201,7 @@ pub fn form_cohorts(world: &mut World, models: &[Entity], size: usize, device: &
             None => cohorts.push((recipe, vec![model])),
         }
     }
-    for (recipe, members) in cohorts {
-        form_cohort(world, recipe, &members, device)?;
-    }
-    Ok(())
+    Ok(cohorts)
 }
 
 /// What the members of a cohort have in common.
@@ -240,7 +263,7 @@ fn form_cohort(world: &mut World, recipe: Recipe, members: &[Entity], device: &D
         Batch::default(),
         Losses::default(),
         Gradients::default(),
-        StepNumbers::default(),
+        Steps::default(),
         Plan::default(),
         Trouble::default(),
         Active,

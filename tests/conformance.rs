@@ -5,6 +5,7 @@ use optogen::fused::Fused;
 use optogen::gate::Gate;
 use optogen::gradients::Gradients;
 use optogen::metrics::Metrics;
+use optogen::numbers::Numbers;
 use optogen::ops;
 use optogen::optimiser::Optimiser;
 use optogen::site::Site;
@@ -141,7 +142,7 @@ fn training_follows_the_published_trajectories() {
 }
 
 /// Trains as the published code did, with losses and gradients by `step`.
-fn follow(name: &str, training: &str, decay: f64, mut step: impl FnMut(&Transformer, &Tokens) -> (f32, Gradients)) {
+fn follow(name: &'static str, training: &str, decay: f64, mut step: impl FnMut(&Transformer, &Tokens) -> (f32, Gradients)) {
     let case = Case::open(name);
     let transformer = case.transformer(1, DType::F32);
     let parameters = transformer.parameters();
@@ -150,12 +151,13 @@ fn follow(name: &str, training: &str, decay: f64, mut step: impl FnMut(&Transfor
     for (index, (loss, norm)) in read("loss").into_iter().zip(read("grad_norm")).enumerate() {
         let input = case.training_batch(training, index);
         let (own, mut gradients) = step(&transformer, &input);
-        let penalty = if decay > 0.0 { gradients.add_norm_penalty(parameters, &[decay]).unwrap()[0] } else { 0.0 };
+        let first = |numbers: &Numbers| Numbers::read(vec![numbers.clone()]).unwrap()[0][0];
+        let penalty = if decay > 0.0 { first(&gradients.add_norm_penalty(parameters, &[decay]).unwrap()) } else { 0.0 };
         let norms = gradients.norms().unwrap();
         let is = f64::from(own) + penalty;
         assert!((is - f64::from(loss)).abs() < 1e-4 * f64::from(loss), "{name} {training} step {index}: loss {is}, published {loss}");
         assert!(
-            (norms[0] - f64::from(norm)).abs() < 1e-3 * f64::from(norm),
+            (first(&norms) - f64::from(norm)).abs() < 1e-3 * f64::from(norm),
             "{name} {training} step {index}: norm {norms:?}, published {norm}"
         );
         optimiser.descend(parameters, &gradients, &norms).unwrap();

@@ -181,7 +181,8 @@ fn a_replay_that_is_resumed_does_what_is_missing() {
     let row = |run: &PathBuf| run.join("run.parquet");
     let before: Vec<_> = all.iter().map(|run| (contents(run, "eval"), std::fs::metadata(row(run)).unwrap().modified().unwrap())).collect();
     let file = format!("{EXPERIMENTS}/induction/replays/without_head.toml");
-    let again = ["replay", text(&smoke.out("main")), "--with", &file, "--scale", "smoke", "--out", text(&out), "--quiet"];
+    let main = smoke.out("main");
+    let again = ["replay", text(&main), "--with", &file, "--scale", "smoke", "--out", text(&out), "--quiet"];
     let message = PROGRAM.refused(2, &again);
     assert!(message.contains("a run is there already; go on with --resume"), "{message}");
 

@@ -1,7 +1,7 @@
 //! Toy models: the published trajectories, the papers' landmarks from our own beginnings, and the promises that hold for every run.
 
 use candle_core::Device;
-use optogen::components::{Active, StepNumbers};
+use optogen::components::{Active, Steps};
 use optogen::experiment::{Changes, Experiment, load, load_as};
 use optogen::toy::{ToyExperiment, ToyModel, ToyStart, drawn_vectors};
 use optogen_systems::spawn::{StartingPoint, form_cohorts, spawn_model};
@@ -252,11 +252,11 @@ fn one_world_holds_both() {
         }
         world.run_schedule(Begin);
         let mut all = [Vec::new(), Vec::new()];
-        let mut cohorts = world.query::<(&StepNumbers, Option<&ToyModel>)>();
+        let mut cohorts = world.query::<(&Steps, Option<&ToyModel>)>();
         for _ in 0..20 {
             world.run_schedule(Step);
-            for (numbers, toy) in cohorts.iter(world) {
-                all[usize::from(toy.is_some())].push(numbers.loss[0]);
+            for (steps, toy) in cohorts.iter(world) {
+                all[usize::from(toy.is_some())].push(steps.last().unwrap().loss[0]);
             }
         }
         assert_eq!(world.query::<&Active>().iter(world).count(), usize::from(with_network) + usize::from(with_toy));

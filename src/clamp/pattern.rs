@@ -2,6 +2,7 @@
 
 use super::mask::right_labels;
 use crate::ops;
+use crate::ops::kept::{Constant, kept};
 use crate::transformer::Tokens;
 use candle_core::{D, DType, Device, Result, Tensor};
 
@@ -68,7 +69,7 @@ pub(super) fn copied_from_head(scores: &Tensor, head: usize, labels: &Tensor, cl
     let query = scores.narrow(2, head, 1)?.squeeze(2)?.narrow(2, tokens - 1, 1)?.squeeze(2)?;
     // Label tokens are the odd ones.
     let own = query.narrow(2, 0, tokens - 1)?.reshape((members, sequences, context, 2))?.narrow(3, 1, 1)?;
-    let numbers = Tensor::arange(0u32, classes as u32, labels.device())?;
+    let numbers = kept(Constant::Numbers(classes), labels.device())?;
     let stands = labels.narrow(2, 0, context)?.unsqueeze(3)?.broadcast_eq(&numbers.reshape((1, 1, 1, classes))?)?;
     let shape = stands.shape().clone();
     let never = Tensor::full(NEVER, (), scores.device())?.to_dtype(scores.dtype())?;

@@ -1,7 +1,8 @@
 //! The core of attention: from queries, keys and values to the weighted values of each head.
 
+use super::kept::{Constant, kept};
 use super::{Real, accumulate, dot, for_real, like, look, slice, zeros};
-use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 use std::sync::{Arc, OnceLock};
 
 /// How the heads of a layer attend.
@@ -93,11 +94,10 @@ pub fn weighted(pattern: &Tensor, v: &Tensor) -> Result<Tensor> {
 pub fn rotated(x: &Tensor, heads: Heads) -> Result<Tensor> {
     let Some(time) = heads.rotary else { return Ok(x.clone()) };
     let (_, _, _, tokens, width) = x.dims5()?;
-    let table = |wave: fn(f64) -> f64| {
-        let numbers: Vec<f64> = angles(tokens, width, time).map(wave).collect();
-        Tensor::from_vec(numbers, (tokens, width / 2), &Device::Cpu)?.to_dtype(x.dtype())?.to_device(x.device())
-    };
-    let turned = candle_nn::rotary_emb::rope_i_slow(&x.flatten_to(1)?, &table(f64::cos)?, &table(f64::sin)?)?;
+    let rotary = (tokens, width, time.to_bits());
+    let cosines = kept(Constant::Cosines(rotary, x.dtype()), x.device())?;
+    let sines = kept(Constant::Sines(rotary, x.dtype()), x.device())?;
+    let turned = candle_nn::rotary_emb::rope_i_slow(&x.flatten_to(1)?, &cosines, &sines)?;
     turned.reshape(x.shape())
 }
 
@@ -106,8 +106,7 @@ fn masked(scores: &Tensor, heads: Heads) -> Result<Tensor> {
         return Ok(scores.clone());
     }
     let tokens = scores.dim(D::Minus1)?;
-    let later: Vec<u8> = (0..tokens).flat_map(|t| (0..tokens).map(move |s| u8::from(s > t))).collect();
-    let later = Tensor::from_vec(later, (tokens, tokens), scores.device())?.broadcast_as(scores.shape())?;
+    let later = kept(Constant::Later(tokens), scores.device())?.broadcast_as(scores.shape())?;
     let never = Tensor::full(-1e20, (), scores.device())?.to_dtype(scores.dtype())?.broadcast_as(scores.shape())?;
     later.where_cond(&never, scores)
 }

@@ -12,6 +12,7 @@ mod cross_entropy;
 #[cfg(any(feature = "cuda", test))]
 pub(crate) mod cuda;
 mod gelu;
+pub(crate) mod kept;
 pub(crate) mod layer_norm;
 pub(crate) mod lend;
 mod linear;

@@ -1,5 +1,6 @@
 //! From embedded exemplars and labels to the residual stream's first value: x₁ l₁ x₂ l₂ … x_query, with added positions.
 
+use super::kept::{Constant, kept};
 use super::{Real, for_real, like, look, slice, zeros};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use std::marker::PhantomData;
@@ -35,7 +36,7 @@ pub fn tokens(embedded: &Tensor, labels: &Tensor, positions: Option<&Tensor>, ex
 pub fn pick(table: &Tensor, index: &Tensor) -> Result<Tensor> {
     let (members, rows, width) = table.dims3()?;
     let (_, sequences, pairs) = index.dims3()?;
-    let first = (Tensor::arange(0u32, members as u32, index.device())? * rows as f64)?.reshape((members, 1, 1))?;
+    let first = (kept(Constant::Numbers(members), index.device())? * rows as f64)?.reshape((members, 1, 1))?;
     let index = index.broadcast_add(&first)?.flatten_all()?;
     table.flatten_to(1)?.index_select(&index, 0)?.reshape((members, sequences, pairs, width))
 }

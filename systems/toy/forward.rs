@@ -4,7 +4,8 @@ use crate::spread::spread;
 use crate::stage::{Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
-use optogen::components::{Active, Progress, StepNumbers};
+use optogen::components::{Active, Progress, StepNumbers, Steps};
+use optogen::numbers::Numbers;
 use optogen::toy::{Descent, Slopes, ToyModel};
 use optogen::transformer::Transformer;
 
@@ -17,14 +18,18 @@ impl Plugin for ForwardPlugin {
     }
 }
 
-type Cohort<'a> = (&'a ToyModel, &'a Descent, &'a Progress, &'a mut Slopes, &'a mut StepNumbers);
+type Cohort<'a> = (&'a ToyModel, &'a Descent, &'a Progress, &'a mut Slopes, &'a mut Steps);
 
 fn forward(mut cohorts: Query<Cohort, (With<Active>, Without<Transformer>)>) {
-    spread(cohorts.iter_mut(), |(model, descent, progress, mut slopes, mut numbers)| {
+    spread(cohorts.iter_mut(), |(model, descent, progress, mut slopes, mut steps)| {
         *slopes = model.slopes();
-        numbers.sequences = progress.sequences;
-        numbers.loss = vec![slopes.loss];
-        numbers.grad_norm = vec![slopes.slopes.iter().flatten().map(|slope| slope.powi(2)).sum::<f64>().sqrt()];
-        numbers.learning_rate = vec![descent.rate];
+        let norm = slopes.slopes.iter().flatten().map(|slope| slope.powi(2)).sum::<f64>().sqrt();
+        steps.unread.push(StepNumbers {
+            sequences: progress.sequences,
+            loss: Numbers::Here(vec![slopes.loss]),
+            grad_norm: Numbers::Here(vec![norm]),
+            grad_spread: None,
+            learning_rate: vec![descent.rate],
+        });
     });
 }

@@ -2,6 +2,7 @@
 
 use crate::spread::spread;
 use crate::stage::{Stage, Step};
+use crate::update::read_numbers;
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use optogen::components::{Active, Progress};
@@ -13,7 +14,7 @@ pub struct UpdatePlugin;
 
 impl Plugin for UpdatePlugin {
     fn build(&self, app: &mut App) {
-        app.add_systems(Step, update.in_set(Stage::Update));
+        app.add_systems(Step, update.in_set(Stage::Update).before(read_numbers));
     }
 }
 

@@ -77,32 +77,58 @@ pub fn additive(runs: &Runs) -> Result<Product> {
     complementary(&runs.of("main_analysis")?, runs.of("only_head")?)
 }
 
-/// Heads alone, beside the strongest alone.
-pub fn complementary(whole: &[Run], alone: Vec<Run>) -> Result<Product> {
-    let (mut seed_of, mut heads, mut strength_of) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut given, mut accuracies) = (Vec::new(), Vec::new());
+/// A head of layer 2 alone.
+pub struct Alone {
+    /// The run's seed.
+    pub seed: i64,
+    /// The head.
+    pub head: usize,
+    /// Whether none is stronger.
+    pub strongest: bool,
+    /// Its induction strength.
+    pub strength: f64,
+    /// How often it is right where the strongest is wrong.
+    pub given: f64,
+    /// How often it is right.
+    pub accuracy: f64,
+}
+
+/// Each head alone beside the strongest alone, seed by seed.
+///
+/// # Errors
+/// A replay has more than one head, or keeps no examples.
+pub fn table_2(whole: &[Run], alone: Vec<Run>) -> Result<Vec<Alone>> {
+    let mut rows = Vec::new();
     for (seed, replays) in by_seed(alone) {
         let Some(run) = whole.iter().find(|run| run.seed() == seed) else { continue };
         let strengths = final_strengths(run)?;
+        let best = strongest(&strengths);
         let mut by_head =
             replays.iter().map(|replay| Ok((only(replay)?, replay.examples(ANALYSIS, "acc")?))).collect::<Result<Vec<_>>>()?;
         by_head.sort_by_key(|(head, _)| *head);
-        let best = strongest(&strengths);
-        let Some(reference) = by_head.iter().find(|(head, _)| *head == best).map(|(_, right)| right.clone()) else { continue };
-        for (head, right) in &by_head {
-            seed_of.push(Some(seed));
-            heads.push(Some(*head as i64));
-            strength_of.push(strengths[*head]);
-            given.push(right_where_wrong(right, &reference));
-            accuracies.push(mean(right));
-        }
+        let reference = by_head.iter().find(|(head, _)| *head == best).map(|(_, right)| right.clone()).unwrap_or_default();
+        rows.extend(by_head.into_iter().map(|(head, right)| Alone {
+            seed,
+            head,
+            strongest: head == best,
+            strength: strengths[head],
+            given: right_where_wrong(&right, &reference),
+            accuracy: mean(&right),
+        }));
     }
+    Ok(rows)
+}
+
+/// Table 2 as a table.
+pub fn complementary(whole: &[Run], alone: Vec<Run>) -> Result<Product> {
+    let rows = table_2(whole, alone)?;
+    let numbers = |of: fn(&Alone) -> f64| Column::Numbers(rows.iter().map(of).collect());
     Ok(Product::Table(Table::of([
-        ("seed", Column::Whole(seed_of)),
-        ("head", Column::Whole(heads)),
-        ("induction strength", Column::Numbers(strength_of)),
-        ("P(right given the strongest wrong)", Column::Numbers(given)),
-        ("accuracy", Column::Numbers(accuracies)),
+        ("seed", Column::Whole(rows.iter().map(|row| Some(row.seed)).collect())),
+        ("head", Column::Whole(rows.iter().map(|row| Some(row.head as i64)).collect())),
+        ("induction strength", numbers(|row| row.strength)),
+        ("P(right given the strongest wrong)", numbers(|row| row.given)),
+        ("accuracy", numbers(|row| row.accuracy)),
     ])))
 }
 

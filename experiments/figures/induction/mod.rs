@@ -4,9 +4,13 @@
 //! have nothing to do with each other between seeds, every seed has a panel of its own. Layers are counted from 1 in what a reader sees, as in the
 //! paper, and from 0 in the code.
 
+mod additivity;
 mod clamps;
 mod emergence;
+mod grafts;
 mod heads;
+mod landmarks;
+mod wiring;
 
 use super::{Entry, Runs};
 use crate::draw::{Axis, Colour, Look, Panel, Series, faded};
@@ -42,24 +46,63 @@ pub const ENTRIES: &[Entry] = &[
         ],
         make: clamps::data,
     },
+    Entry { name: "figure_7", needs: &["main", "graft"], make: grafts::frozen },
+    Entry {
+        name: "figure_8",
+        needs: &["one_head", "previous_token", "previous_token_other", "previous_token_some", "previous_token_all"],
+        make: grafts::previous_token,
+    },
+    Entry { name: "figure_10", needs: &["previous_token", "match", "progress"], make: grafts::progress },
+    Entry { name: "figure_11", needs: &["main_analysis", "only_head", "pairs_ablation"], make: wiring::diagrams },
+    Entry { name: "figure_12", needs: &["main", "direct_path"], make: wiring::direct_paths },
     Entry { name: "figure_13", needs: &["main_analysis", "only_head", "without_head"], make: heads::losses },
+    Entry { name: "figure_14", needs: &["main_analysis", "adding_heads"], make: additivity::adding },
+    Entry { name: "figure_15", needs: &["strength"], make: additivity::strengths },
+    Entry { name: "figure_16a", needs: &["main_analysis", "only_head", "match_one_head"], make: additivity::perfected },
+    Entry { name: "figure_16b", needs: &["main_analysis", "match_one_head"], make: additivity::mistakes },
+    Entry { name: "figure_16c", needs: &["main_analysis", "match_one_head"], make: additivity::accuracies_by_output },
+    Entry { name: "figure_17", needs: &["main", "pair_heads"], make: additivity::pairs },
+    Entry { name: "figure_18", needs: &["main_analysis", "only_head", "single_head"], make: additivity::seeds },
+    Entry { name: "section_3", needs: &["main_analysis", "layer_0_cut"], make: wiring::layer_cut },
+    Entry { name: "table_1", needs: &["preserve_ablation"], make: wiring::preserved },
     Entry { name: "table_2", needs: &["main_analysis", "only_head"], make: heads::additive },
+    Entry { name: "table_3", needs: &["main_analysis", "match_one_head"], make: additivity::copying },
+    Entry { name: "landmarks", needs: &["main"], make: landmarks::landmarks },
 ];
 
 /// Folders of replays: of which runs, and of how many checkpoints (all, if it is not said).
-const REPLAYS: &[(&str, &str, Option<usize>)] =
-    &[("main_analysis", "main", None), ("layer_0_cut", "main", Some(1)), ("only_head", "main", Some(1)), ("without_head", "main", Some(1))];
+const REPLAYS: &[(&str, &str, Option<usize>)] = &[
+    ("main_analysis", "main", None),
+    ("layer_0_cut", "main", Some(1)),
+    ("only_head", "main", Some(1)),
+    ("without_head", "main", Some(1)),
+    ("preserve_ablation", "main", Some(1)),
+    ("pairs_ablation", "main", Some(1)),
+    ("adding_heads", "main", Some(1)),
+    ("match_one_head", "main", Some(1)),
+    ("direct_path", "main", None),
+    ("progress", "one_head", None),
+];
 
 /// The command that makes the runs of a folder.
 pub fn command(folder: &str, root: &Path) -> String {
-    let (file, out) = (format!("experiments/induction/{folder}.toml"), root.join(folder));
+    let (file, out) = (format!("{folder}.toml"), root.join(folder));
     match REPLAYS.iter().find(|replay| replay.0 == folder) {
-        None => format!("optogen run {file} --grid seeds.init=5,6,7 --out {} --resume", out.display()),
+        None => {
+            let donors = if folder == "graft" { " --grid pass.finished.donor=RUN,…" } else { "" };
+            format!("optogen run experiments/induction/{file}{donors} --out {} --resume", out.display())
+        }
         Some((_, of, spread)) => {
             let spread = spread.map_or_else(String::new, |count| format!(" --spread {count}"));
-            format!("optogen replay {} --with {file}{spread} --out {} --resume", root.join(of).display(), out.display())
+            let of = root.join(of);
+            format!("optogen replay {} --with experiments/induction/replays/{file}{spread} --out {} --resume", of.display(), out.display())
         }
     }
+}
+
+/// A metric of a replay, on every sequence of the training distribution where it has that evaluator, else on a sample.
+fn analysed(run: &Run, metric: &str) -> Result<Points> {
+    run.curve(ANALYSIS, metric).or_else(|_| run.curve(TRAIN, metric))
 }
 
 fn sequences() -> Axis {

@@ -2,10 +2,10 @@
 
 use super::Argument::{self, Number, Size, Tensor as Given};
 use super::{attach, launch, tensor};
-use crate::ops::attention::{Heads, angles};
-use candle_core::{Device, DeviceLocation, Result, Tensor};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use crate::ops::attention::Heads;
+use crate::ops::kept::{Constant, kept};
+use candle_core::{Result, Tensor};
+use std::sync::Arc;
 
 /// As [`crate::ops::attention`]; and the pattern `[K, B, H, T or 1, T]`, without a gradient, which silenced heads have too.
 pub(crate) fn attention(qkv: &Tensor, heads: Heads, query_alone: bool, silenced: Option<Arc<[bool]>>) -> Result<(Tensor, Tensor)> {
@@ -13,9 +13,9 @@ pub(crate) fn attention(qkv: &Tensor, heads: Heads, query_alone: bool, silenced:
     let (width, first) = (triple / 3, if query_alone { tokens - 1 } else { 0 });
     let (head_width, attending) = (width / heads.count, tokens - first);
     let device = qkv.device();
-    let turns = heads.rotary.map(|time| kept(device, Constant::Turns(tokens, head_width, time.to_bits()))).transpose()?;
+    let turns = heads.rotary.map(|time| kept(Constant::Turns((tokens, head_width, time.to_bits())), device)).transpose()?;
     let all_members = |silenced: Arc<[bool]>| silenced.iter().copied().cycle().take(members * heads.count).collect();
-    let heard = silenced.map(|silenced| kept(device, Constant::Heard(all_members(silenced)))).transpose()?;
+    let heard = silenced.map(|silenced| kept(Constant::Heard(all_members(silenced)), device)).transpose()?;
     let sizes = [Size(sequences), Size(tokens), Size(heads.count), Size(head_width), Size(first), Size(heads.causal.into())];
     let scale = Number((head_width as f64).powf(-0.5));
 
@@ -37,36 +37,4 @@ pub(crate) fn attention(qkv: &Tensor, heads: Heads, query_alone: bool, silenced:
         Ok(vec![Some(tensor(grad_qkv, qkv.shape()))])
     })?;
     Ok((z, pattern))
-}
-
-/// What is brought to a device once, and stays there.
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum Constant {
-    /// Cosines and sines of rotary positions `[T, dh/2, 2]`: tokens, the width of a head, the bits of the time scale.
-    Turns(usize, usize, u64),
-    /// Which heads have values `[K, H]`, given which have none.
-    Heard(Vec<bool>),
-}
-
-static KEPT: OnceLock<Mutex<HashMap<(DeviceLocation, Constant), Tensor>>> = OnceLock::new();
-
-fn kept(device: &Device, constant: Constant) -> Result<Tensor> {
-    let Ok(mut kept) = KEPT.get_or_init(Mutex::default).lock() else { candle_core::bail!("the constants of attention are lost") };
-    let key = (device.location(), constant);
-    if let Some(tensor) = kept.get(&key) {
-        return Ok(tensor.clone());
-    }
-    let tensor = match &key.1 {
-        Constant::Turns(tokens, width, time) => {
-            let turns = angles(*tokens, *width, f64::from_bits(*time)).flat_map(|angle| [angle.cos() as f32, angle.sin() as f32]);
-            Tensor::from_vec(turns.collect(), (*tokens, width / 2, 2), device)?
-        }
-        Constant::Heard(silenced) => {
-            let heard: Vec<u32> = silenced.iter().map(|&silent| u32::from(!silent)).collect();
-            let count = heard.len();
-            Tensor::from_vec(heard, count, device)?
-        }
-    };
-    kept.insert(key, tensor.clone());
-    Ok(tensor)
 }

@@ -57,3 +57,15 @@ pub(super) fn launch<const N: usize>(
         outputs.into_iter().map(|output| Storage::Cuda(CudaStorage::wrap_cuda_slice(output, device.clone()))).collect();
     storages.try_into().map_err(|_| Error::Msg("a kernel has lost an output".into()))
 }
+
+#[cfg(test)]
+mod tests {
+    /// That takes the compiler, not a GPU.
+    #[test]
+    fn the_kernels_compile() {
+        let compiled = super::compiled().unwrap();
+        for name in include_str!("kernels.cu").lines().filter_map(|line| line.strip_prefix("KERNEL ")?.split('(').next()) {
+            assert!(compiled.contains(&format!(".visible .entry {name}(")), "{name}");
+        }
+    }
+}

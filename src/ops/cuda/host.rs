@@ -21,12 +21,14 @@ fn library() -> Option<Library> {
     }
     let kernels = include_str!("kernels.cu");
     let names = kernels.lines().filter_map(|line| line.strip_prefix("KERNEL ")?.split('(').next());
-    let entries: String =
-        names.map(|name| format!("extern \"C\" void run_{name}(unsigned blocks, void **given) {{ launch({name}, blocks, given); }}\n")).collect();
+    let entries: String = names
+        .map(|name| format!("extern \"C\" void run_{name}(unsigned blocks, void **given) {{ launch({name}, blocks, given); }}\n"))
+        .collect();
     let folder = tempfile::tempdir().unwrap();
     let (source, library) = (folder.path().join("kernels.cpp"), folder.path().join("kernels.so"));
     std::fs::write(&source, format!("{}\n{kernels}\n{entries}", include_str!("host.h"))).unwrap();
-    let options = ["-std=c++17", "-O1", "-Wall", "-Werror", "-ffp-contract=off", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"];
+    let options =
+        ["-std=c++17", "-O1", "-Wall", "-Werror", "-ffp-contract=off", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"];
     let compiled = Command::new(&compiler).args(options).args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).output().unwrap();
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
     // SAFETY: what was just compiled does nothing when it is loaded.

@@ -68,7 +68,7 @@ KERNEL layer_norm_parameters(unsigned items, float *grad_gain, float *grad_bias,
 
 // Entry i of a head's query or key at token t, with rotary positions: turns [T, W/2, 2] are cosines and sines, direction -1 turns back.
 __device__ inline float turned(const float *x, unsigned i, const float *turns, unsigned t, unsigned head_width, float direction) {
-    if (!turns || i / 2 >= head_width / 2) return x[i];
+    if (!turns) return x[i];
     const float *turn = turns + 2 * ((size)t * (head_width / 2) + i / 2);
     const float a = x[i & ~1u], b = x[i | 1u], sine = direction * turn[1];
     return i & 1 ? a * sine + b * turn[0] : a * turn[0] - b * sine;

@@ -9,13 +9,8 @@ pub(crate) fn layer_norm(x: &Tensor, gain: &Tensor, bias: &Tensor) -> Result<Ten
     let (members, width) = gain.dims2()?;
     let rows = x.elem_count() / width;
     let sizes = [Size(width), Size(rows / members)];
-    let [y, moments] = launch(
-        "layer_norm",
-        rows,
-        x.device(),
-        [x.elem_count(), 2 * rows],
-        &[Given(x), Given(gain), Given(bias), sizes[0], sizes[1]],
-    )?;
+    let [y, moments] =
+        launch("layer_norm", rows, x.device(), [x.elem_count(), 2 * rows], &[Given(x), Given(gain), Given(bias), sizes[0], sizes[1]])?;
     let moments = tensor(moments, (rows, 2));
     attach("layer_norm", &[x, gain, bias], y, x.shape(), move |inputs, grad| {
         let (x, gain) = (inputs[0], inputs[1]);

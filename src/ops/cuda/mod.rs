@@ -26,16 +26,22 @@ pub(crate) use linear::{gelu, linear};
 pub(crate) use tokens::tokens;
 
 use candle_core::op::BackpropOp;
-use candle_core::{CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Storage, Tensor, bail};
 use std::sync::Mutex;
 
 /// Threads that share a block; only how items are spread over the GPU depends on it.
 const BLOCK: usize = 256;
 
+/// Whether the kernels can run on the CPU; says so if not.
+#[cfg(test)]
+pub(crate) fn can_be_tested() -> bool {
+    host::is_there()
+}
+
 /// Whether the kernels are for such a tensor.
 #[cfg(feature = "cuda")]
 pub(crate) fn takes(x: &Tensor) -> bool {
-    x.device().is_cuda() && x.dtype() == DType::F32
+    x.device().is_cuda() && x.dtype() == candle_core::DType::F32
 }
 
 /// What a kernel is given, behind its outputs.
@@ -204,15 +210,7 @@ impl CustomOp3 for Computed {
         self.name
     }
 
-    fn cpu_fwd(
-        &self,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
         self.on_cpu()
     }
 

@@ -5,7 +5,13 @@ use super::{attach, launch, tensor};
 use candle_core::{Result, Tensor, bail};
 
 /// As [`crate::ops::tokens`].
-pub(crate) fn tokens(embedded: &Tensor, labels: &Tensor, positions: Option<&Tensor>, examples: &Tensor, targets: &Tensor) -> Result<Tensor> {
+pub(crate) fn tokens(
+    embedded: &Tensor,
+    labels: &Tensor,
+    positions: Option<&Tensor>,
+    examples: &Tensor,
+    targets: &Tensor,
+) -> Result<Tensor> {
     let (members, sequences, pairs) = examples.dims3()?;
     let (_, distinct, width) = embedded.dims3()?;
     let (classes, tokens) = (labels.dim(2)?, 2 * pairs - 1);
@@ -15,11 +21,9 @@ pub(crate) fn tokens(embedded: &Tensor, labels: &Tensor, positions: Option<&Tens
     }
     let device = embedded.device();
     let count = members * sequences * tokens * width;
-    let given = [
-        [Given(embedded), Given(labels), Argument::maybe(positions), Given(examples), Given(targets)].as_slice(),
-        &[Size(sequences), Size(pairs), Size(distinct), Size(width), Size(classes), Size(places)],
-    ];
-    let [stream] = launch("tokens", count, device, [count], &given.concat())?;
+    let tensors = [Given(embedded), Given(labels), Argument::maybe(positions), Given(examples), Given(targets)];
+    let sizes = [Size(sequences), Size(pairs), Size(distinct), Size(width), Size(classes), Size(places)];
+    let [stream] = launch("tokens", count, device, [count], &[&tensors[..], &sizes].concat())?;
 
     let (examples, targets) = (examples.clone(), targets.clone());
     let backward = move |inputs: &[&Tensor], grad: &Tensor| {
