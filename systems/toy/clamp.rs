@@ -6,6 +6,7 @@ use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use optogen::components::{Active, Interventions, Members, Progress};
 use optogen::toy::{Clamp, ToyModel};
+use optogen::transformer::Transformer;
 
 /// Adds the system to both schedules.
 pub struct ClampPlugin;
@@ -18,7 +19,11 @@ impl Plugin for ClampPlugin {
     }
 }
 
-fn clamp(mut cohorts: Query<(&mut ToyModel, &Progress, &Members), With<Active>>, lists: Query<&Interventions>, clamps: Query<&Clamp>) {
+fn clamp(
+    mut cohorts: Query<(&mut ToyModel, &Progress, &Members), (With<Active>, Without<Transformer>)>,
+    lists: Query<&Interventions>,
+    clamps: Query<&Clamp>,
+) {
     for (mut model, progress, members) in &mut cohorts {
         for list in lists.iter_many(members.iter()).flatten() {
             for clamp in clamps.iter_many(list.iter()).flatten() {

@@ -3,7 +3,7 @@
 use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
-use optogen::components::{MemberOf, Model, Progress, Status};
+use optogen::components::{Evaluators, MemberOf, Model, Progress, Status};
 use optogen::toy::{Measures, ToyModel};
 
 /// Adds the system to both schedules.
@@ -16,7 +16,12 @@ impl Plugin for MeasurePlugin {
     }
 }
 
-fn measure(mut runs: Query<(&MemberOf, &Status, &mut Measures), Without<Model>>, cohorts: Query<(&ToyModel, &Progress)>) {
+type Measured<'a> = (&'a MemberOf, &'a Status, &'a mut Measures);
+
+/// A run of a toy model is none of a transformer, nor has it evaluators.
+type Toy = (Without<Model>, Without<Evaluators>);
+
+fn measure(mut runs: Query<Measured, Toy>, cohorts: Query<(&ToyModel, &Progress)>) {
     for (cohort, status, mut measures) in &mut runs {
         let Ok((model, progress)) = cohorts.get(cohort.0) else { continue };
         let &Progress { sequences, total, .. } = progress;
