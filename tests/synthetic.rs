@@ -26,6 +26,8 @@ pub struct Synthetic<'a> {
     pub falls: f64,
     /// Whether heads and weights are logged.
     pub heads: bool,
+    /// Whether single sequences are logged.
+    pub examples: bool,
     /// Logged evaluations: until when, and how far apart.
     pub until: (u64, u64),
     /// The share of right answers at the last evaluation; as the loss has it if absent.
@@ -34,7 +36,7 @@ pub struct Synthetic<'a> {
 
 impl Default for Synthetic<'_> {
     fn default() -> Self {
-        Self { more: "", sets: Vec::new(), falls: 2.4e5, heads: false, until: (1_000_000, 20_000), accuracy: None }
+        Self { more: "", sets: Vec::new(), falls: 2.4e5, heads: false, examples: false, until: (1_000_000, 20_000), accuracy: None }
     }
 }
 
@@ -45,7 +47,7 @@ impl Synthetic<'_> {
         let more = home.path().join("more.toml");
         let analysis = "\n[[evaluator]]\nname = \"analysis\"\nexhaustive = true\nclasses = \"train\"\nrelabel = \"train\"\n";
         std::fs::write(&more, format!("{}{analysis}", self.more)).expect("written");
-        let mut sets = vec!["evaluation.examples=true".to_owned()];
+        let mut sets = vec![format!("evaluation.examples={}", self.examples)];
         sets.extend(self.sets.iter().cloned());
         let experiment =
             load_with(Path::new(BASE), Some(&more), &Changes { sets: &sets, ..Changes::default() }).expect("an experiment").remove(0);
