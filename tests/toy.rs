@@ -1,8 +1,9 @@
 //! Toy models: the published trajectories, the papers' landmarks from our own beginnings, and the promises that hold for every run.
 
 use candle_core::Device;
-use optogen::components::{Active, Steps};
+use optogen::components::Active;
 use optogen::experiment::{Changes, Experiment, load, load_as};
+use optogen::steps::Steps;
 use optogen::toy::{ToyExperiment, ToyModel, ToyStart, drawn_vectors};
 use optogen_systems::spawn::{StartingPoint, form_cohorts, spawn_model};
 use optogen_systems::stage::{Begin, Step};

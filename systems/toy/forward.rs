@@ -4,8 +4,9 @@ use crate::spread::spread;
 use crate::stage::{Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
-use optogen::components::{Active, Progress, StepNumbers, Steps};
+use optogen::components::{Active, Progress};
 use optogen::numbers::Numbers;
+use optogen::steps::{StepNumbers, Steps};
 use optogen::toy::{Descent, Slopes, ToyModel};
 use optogen::transformer::Transformer;
 

@@ -1,7 +1,8 @@
 //! Puts a toy model into the world: a run, a cohort of it alone, and an entity for each intervention.
 
 use bevy_ecs::prelude::*;
-use optogen::components::{Active, InterventionOn, MemberOf, Progress, Status, Steps, Trouble};
+use optogen::components::{Active, InterventionOn, MemberOf, Progress, Status, Trouble};
+use optogen::steps::Steps;
 use optogen::toy::{Clamp, Descent, Measures, Slopes, ToyExperiment, ToyStart};
 
 /// Spawns it; it steps from then on. Returns its run.
