@@ -19,8 +19,10 @@ impl Plugin for ClampPlugin {
     }
 }
 
+type Clamped<'a> = (&'a mut ToyModel, &'a Progress, &'a Members);
+
 fn clamp(
-    mut cohorts: Query<(&mut ToyModel, &Progress, &Members), (With<Active>, Without<Transformer>)>,
+    mut cohorts: Query<Clamped, (With<Active>, Without<Transformer>)>,
     lists: Query<&Interventions>,
     clamps: Query<&Clamp>,
 ) {
