@@ -21,11 +21,7 @@ impl Plugin for ClampPlugin {
 
 type Clamped<'a> = (&'a mut ToyModel, &'a Progress, &'a Members);
 
-fn clamp(
-    mut cohorts: Query<Clamped, (With<Active>, Without<Transformer>)>,
-    lists: Query<&Interventions>,
-    clamps: Query<&Clamp>,
-) {
+fn clamp(mut cohorts: Query<Clamped, (With<Active>, Without<Transformer>)>, lists: Query<&Interventions>, clamps: Query<&Clamp>) {
     for (mut model, progress, members) in &mut cohorts {
         for list in lists.iter_many(members.iter()).flatten() {
             for clamp in clamps.iter_many(list.iter()).flatten() {
