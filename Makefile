@@ -9,7 +9,7 @@ SCALE  ?= full
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .NOTPARALLEL:
-.PHONY: help setup build demo paper paper-appendix test lint bench cuda bench-cuda
+.PHONY: help setup build demo paper paper-appendix test lint bench cuda test-cuda bench-cuda
 
 help:  ## says this
 	@echo "optogen: how in-context learning forms and fades while small transformers train"
@@ -47,6 +47,10 @@ bench: $(VENV)-bench/installed  ## times a step of training beside JAX doing the
 cuda: setup  ## builds the program for NVIDIA GPUs, in target/cuda/release; needs none here. The toolkit comes from PyPI where it is missing
 	@scripts/setup_cuda.sh
 	. .cuda/env && cargo build --release --features cuda --target-dir $(TARGET)/cuda
+
+test-cuda: cuda  ## runs the tests of kernels and cohorts with the program for GPUs: on the GPU where there is one, else on the CPU
+	. .cuda/env && cargo test --release --features cuda --target-dir $(TARGET)/cuda -p optogen --lib ops::cuda
+	. .cuda/env && cargo test --release --features cuda --target-dir $(TARGET)/cuda -p optogen-experiments --test devices
 
 # Its own bench build shares all but our crates with `make cuda`; the peer runs where there is a GPU, as the benchmark does.
 bench-cuda: cuda $(VENV)-bench-cuda/installed  ## times cohorts of models on a GPU beside a JAX population; makes .venv-bench-cuda

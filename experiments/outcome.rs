@@ -35,6 +35,11 @@ pub fn tell(outcomes: &[Outcome], out: &Path, quiet: bool) -> Result<u8> {
         print!("{}", final_metrics(&rows, std::io::stdout().is_terminal()));
         pictures.iter().for_each(|picture| println!("{}", picture.display()));
     }
+    Ok(exit_code(outcomes, out))
+}
+
+/// Says who failed, and why; returns the exit code.
+pub fn exit_code(outcomes: &[Outcome], out: &Path) -> u8 {
     let mut code = 0;
     for Outcome { run_id, folder, status } in outcomes {
         let why = match status {
@@ -48,9 +53,9 @@ pub fn tell(outcomes: &[Outcome], out: &Path, quiet: bool) -> Result<u8> {
     }
     if outcomes.iter().any(|outcome| outcome.status == Status::Interrupted) {
         eprintln!("interrupted; go on with the same command and --resume");
-        return Ok(75);
+        return 75;
     }
-    Ok(code)
+    code
 }
 
 /// The rows of a run's `eval.parquet`, by evaluator.

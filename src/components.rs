@@ -16,7 +16,6 @@ use crate::experiment::{Experiment, FlatValue, HookSpec, InterventionSpec, Sched
 use crate::fused::FusedEvaluation;
 use crate::heads::HeadMeasures;
 use crate::metrics::Metrics;
-use crate::numbers::Numbers;
 use crate::sampler::{Exhaustive, SequenceSampler, Sequences};
 use crate::transformer::Tokens;
 use crate::{Error, Result};
@@ -280,77 +279,6 @@ pub enum Losses {
 impl Default for Losses {
     fn default() -> Self {
         Self::Graph(Vec::new())
-    }
-}
-
-/// The numbers of one step, each `[K]`; `N` is where they lie.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StepNumbers<N = Vec<f64>> {
-    /// Sequences seen before the step.
-    pub sequences: u64,
-    /// Loss, penalty included.
-    pub loss: N,
-    /// Norm of the gradient, before clipping.
-    pub grad_norm: N,
-    /// Spread of the micro-batches' gradients, where a batch is split.
-    pub grad_spread: Option<N>,
-    /// Learning rate.
-    pub learning_rate: Vec<f64>,
-}
-
-/// The numbers of a cohort's steps. On a GPU those of many steps are read at once, since it would have nothing to do meanwhile.
-#[derive(Component, Debug, Default)]
-pub struct Steps {
-    /// Those that nobody has read yet, the last step's last.
-    pub unread: Vec<StepNumbers<Numbers>>,
-    read: Vec<StepNumbers>,
-    just_now: bool,
-}
-
-impl Steps {
-    /// Reads what is unread, or leaves it for later.
-    ///
-    /// # Errors
-    /// The device has failed.
-    pub fn read(&mut self, now: bool) -> Result<()> {
-        self.just_now = now && !self.unread.is_empty();
-        if !self.just_now {
-            return Ok(());
-        }
-        let unread = std::mem::take(&mut self.unread);
-        let mut numbers = Vec::with_capacity(3 * unread.len());
-        self.read.clear();
-        for step in unread {
-            let StepNumbers { sequences, loss, grad_norm, grad_spread, learning_rate } = step;
-            numbers.extend([loss, grad_norm]);
-            let grad_spread = grad_spread.map(|spread| {
-                numbers.push(spread);
-                Vec::new()
-            });
-            self.read.push(StepNumbers { sequences, loss: Vec::new(), grad_norm: Vec::new(), grad_spread, learning_rate });
-        }
-        let mut numbers = Numbers::read(numbers)?.into_iter();
-        for step in &mut self.read {
-            for place in [&mut step.loss, &mut step.grad_norm].into_iter().chain(&mut step.grad_spread) {
-                *place = numbers.next().unwrap_or_default();
-            }
-        }
-        Ok(())
-    }
-
-    /// The steps that were read in this one.
-    pub fn just_read(&self) -> &[StepNumbers] {
-        if self.just_now { &self.read } else { &[] }
-    }
-
-    /// The last step whose numbers are known.
-    pub fn last(&self) -> Option<&StepNumbers> {
-        self.read.last()
-    }
-
-    /// Whether a row can be written for every step so far.
-    pub fn all_read(&self) -> bool {
-        self.unread.is_empty()
     }
 }
 

@@ -23,6 +23,8 @@ pub mod run_folder;
 pub mod sampler;
 pub mod seeds;
 pub mod site;
+pub mod steps;
+pub mod toy;
 pub mod transformer;
 pub mod weights;
 

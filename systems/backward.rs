@@ -6,10 +6,11 @@ use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use candle_core::Tensor;
 use optogen::batch::Batch;
-use optogen::components::{Active, Losses, Members, Model, Progress, StepNumbers, Steps, Trouble};
+use optogen::components::{Active, Losses, Members, Model, Progress, Trouble};
 use optogen::fused::Fused;
 use optogen::gradients::Gradients;
 use optogen::numbers::Numbers;
+use optogen::steps::{StepNumbers, Steps};
 use optogen::transformer::Transformer;
 use optogen::{Error, Result};
 

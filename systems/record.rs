@@ -7,6 +7,7 @@ use bevy_ecs::prelude::*;
 use optogen::Result;
 use optogen::components::*;
 use optogen::log::RunLog;
+use optogen::steps::Steps;
 
 /// Adds the systems: steps' rows to a step, evaluations' and looks' to both schedules.
 pub struct RecordPlugin;
@@ -68,7 +69,7 @@ fn record_evaluations(
     }
 }
 
-fn record_looks(mut models: Query<(&mut RunLog, &mut Status, &Hooks)>, mut hooks: Query<(&Hook, &mut Looked)>) {
+pub(crate) fn record_looks(mut models: Query<(&mut RunLog, &mut Status, &Hooks)>, mut hooks: Query<(&Hook, &mut Looked)>) {
     for (mut log, mut status, list) in &mut models {
         let mut write = || -> Result<()> {
             for entity in list.iter() {

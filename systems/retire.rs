@@ -5,9 +5,10 @@ use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use optogen::Result;
-use optogen::components::{Active, MemberOf, Members, Progress, Run, Status, Steps, Trouble};
+use optogen::components::{Active, MemberOf, Members, Progress, Run, Status, Trouble};
 use optogen::log::{RunLog, RunRow, write_run_row};
 use optogen::run_folder::RunFolder;
+use optogen::steps::Steps;
 
 /// Adds the systems to both schedules.
 pub struct RetirePlugin;

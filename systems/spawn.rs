@@ -13,6 +13,7 @@ use optogen::fused::Fused;
 use optogen::gradients::Gradients;
 use optogen::optimiser::Optimiser;
 use optogen::sampler::{Exhaustive, SequenceSampler, Sequences};
+use optogen::steps::Steps;
 use optogen::transformer::{Architecture, Parameters, Transformer, initial_parameters};
 use optogen::{Error, Result};
 use std::sync::Arc;

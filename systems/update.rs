@@ -6,9 +6,10 @@ use crate::spread::spread;
 use crate::stage::{Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
-use optogen::components::{Active, Members, Model, Progress, Run, Status, Steps, Trouble};
+use optogen::components::{Active, Members, Model, Progress, Run, Status, Trouble};
 use optogen::gradients::Gradients;
 use optogen::optimiser::Optimiser;
+use optogen::steps::Steps;
 use optogen::transformer::Transformer;
 use optogen::{Error, numbers::Numbers};
 
@@ -42,7 +43,7 @@ pub fn update(mut cohorts: Query<Cohort, With<Active>>) {
 const AHEAD: usize = 64;
 
 /// Reads the numbers of steps: at once where they are at hand; on a GPU many steps' together, before anything is done that a user could see.
-fn read_numbers(
+pub(crate) fn read_numbers(
     mut cohorts: Query<(&Members, &Progress, &mut Steps, &mut Trouble), With<Active>>,
     models: Query<(&Model, &Run)>,
     stop: Res<StopRequest>,

@@ -142,7 +142,7 @@ fn training_follows_the_published_trajectories() {
 }
 
 /// Trains as the published code did, with losses and gradients by `step`.
-fn follow(name: &str, training: &str, decay: f64, mut step: impl FnMut(&Transformer, &Tokens) -> (f32, Gradients)) {
+fn follow(name: &'static str, training: &str, decay: f64, mut step: impl FnMut(&Transformer, &Tokens) -> (f32, Gradients)) {
     let case = Case::open(name);
     let transformer = case.transformer(1, DType::F32);
     let parameters = transformer.parameters();

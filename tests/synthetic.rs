@@ -52,7 +52,7 @@ impl Synthetic<'_> {
         let experiment =
             load_with(Path::new(BASE), Some(&more), &Changes { sets: &sets, ..Changes::default() }).expect("an experiment").remove(0);
         let folder = RunFolder::open(out, &experiment.run_id(), false).expect("a run folder");
-        let mut log = RunLog::create(&folder, &experiment).expect("tables");
+        let mut log = RunLog::create(&folder, &experiment.tables()).expect("tables");
         for sequences in (0..=self.until.0).step_by(self.until.1 as usize) {
             let fallen = 1.0 / (1.0 + ((self.falls - sequences as f64) / 2.5e4).exp());
             for (number, evaluator) in ["fsl_train", "fsl_val_rl", "fsl_test_class", "analysis"].into_iter().enumerate() {
@@ -69,7 +69,7 @@ impl Synthetic<'_> {
         }
         log.finish().expect("sealed");
         let row = RunRow { status: "finished".into(), sequences: self.until.0, ..RunRow::default() };
-        write_run_row(&folder, &experiment, &row).expect("written");
+        write_run_row(&folder, &experiment.run(experiment.run_id()), &row).expect("written");
         folder.path().to_owned()
     }
 }
