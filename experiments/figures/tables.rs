@@ -60,7 +60,7 @@ impl Table {
         write_parquet(&folder.join(format!("{name}.parquet")), &schema, &[RecordBatch::try_new(schema.clone(), arrays)?])
     }
 
-    /// The table in Markdown, its numbers with four digits behind the point.
+    /// The table in Markdown, its numbers with four digits behind the point, or six just below 1.
     pub fn markdown(&self) -> String {
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
         let mut text = line(self.columns.iter().map(|(name, _)| name.clone()).collect());
@@ -87,6 +87,8 @@ impl Column {
             Column::Names(names) => names[row].replace('|', "\\|"),
             Column::Whole(numbers) => numbers[row].map_or_else(String::new, |number| number.to_string()),
             Column::Numbers(numbers) if numbers[row].is_nan() => String::new(),
+            // Four digits would make almost all of it all.
+            Column::Numbers(numbers) if numbers[row] > 0.999 && numbers[row] < 1.0 => format!("{:.6}", numbers[row]),
             Column::Numbers(numbers) => format!("{:.4}", numbers[row]),
         }
     }

@@ -1,6 +1,6 @@
 //! Appendices F and G: heads added one by one, clamped strengths, perfect matching by each head, pairs of heads, and other seeds.
 
-use super::heads::{complementary, final_strengths, only};
+use super::heads::{complementary, final_strengths, only, strength_axis};
 use super::{ANALYSIS, LAYER, Runs, TRAIN, by_seed, one_legend, seed_title, sequences};
 use crate::draw::{Axis, BLACK, CLEARLY_APART, DARK, Figure, Legend, Look, Panel, Series, Shape, cool_warm, faded};
 use crate::figures::Product;
@@ -93,7 +93,7 @@ pub fn perfected(runs: &Runs) -> Result<Product> {
             }
             series.push(Series::dots(name, Vec::new(), WHITE, *shape));
         }
-        let panel = Panel::new(Axis::of("Induction strength").between(0.0, 1.0), Axis::of("Accuracy").between(0.2, 1.05))
+        let panel = Panel::new(strength_axis(&strengths), Axis::of("Accuracy").between(0.2, 1.05))
             .titled(&seed_title(run.seed(), whole.len()))
             .with(series)
             .level(run.last(ANALYSIS, "acc")?, "all heads")
@@ -204,9 +204,10 @@ pub fn seeds(runs: &Runs) -> Result<Product> {
             series.push(dots.of_seed(Some(run.seed())));
         }
     }
+    let all: Vec<f64> = columns.iter().flatten().flat_map(|series| series.points.iter().map(|point| point.1)).collect();
     let labels = ["Accuracy of the head alone", "Loss of the head alone", "Learning time, # sequences"];
     let panel = |(series, label)| {
-        let axes = Panel::new(Axis::of(label), Axis::of("Induction strength").between(-0.05, 1.0));
+        let axes = Panel::new(Axis::of(label), strength_axis(&all));
         axes.with(series).legend(Legend::Names("Seed".into()))
     };
     let panels = columns.into_iter().zip(labels).map(panel).collect();

@@ -1,5 +1,6 @@
 //! Section 3: the losses of a whole run, and the heads that form in it.
 
+use super::heads::strength_axis;
 use super::{ANALYSIS, LAYER, Runs, lines, seed_title, sequences, thick_first};
 use crate::draw::{Axis, CLEARLY_APART, DARK, Figure, Legend, Panel, Series};
 use crate::figures::Product;
@@ -27,7 +28,8 @@ pub fn strengths(runs: &Runs) -> Result<Product> {
     let panel = |run: &crate::logs::Run| {
         let heads = run.heads(ANALYSIS, LAYER, "induction_strength")?;
         let line = |(head, points)| Series::line(&format!("{head}"), points, DARK[head % DARK.len()]).of_seed(Some(run.seed()));
-        Ok(Panel::new(sequences(), Axis::of("Induction strength").between(-0.05, 1.0))
+        let all: Vec<f64> = heads.iter().flatten().map(|point| point.1).collect();
+        Ok(Panel::new(sequences(), strength_axis(&all))
             .titled(&seed_title(run.seed(), replays.len()))
             .with(heads.into_iter().enumerate().map(line).collect())
             .legend(Legend::Names("Layer 2\nhead #".into())))

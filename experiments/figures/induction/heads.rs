@@ -38,7 +38,7 @@ fn after_ablations(runs: &Runs, metric: &str, label: &str, range: (f64, f64)) ->
             }
             series.push(Series::dots(name, Vec::new(), WHITE, *shape));
         }
-        let panel = Panel::new(Axis::of("Induction strength").between(0.0, 1.0), Axis::of(label).between(range.0, range.1))
+        let panel = Panel::new(strength_axis(&strengths), Axis::of(label).between(range.0, range.1))
             .titled(&seed_title(run.seed(), whole.len()))
             .with(series)
             .level(run.last(ANALYSIS, metric)?, "nothing")
@@ -138,6 +138,12 @@ pub fn final_strengths(run: &Run) -> Result<Vec<f64>> {
     Ok(heads.iter().map(|points| points.last().map_or(f64::NAN, |point| point.1)).collect())
 }
 
+/// An axis for induction strengths, which goes below 0 where a head attends to the wrong label.
+pub fn strength_axis(strengths: &[f64]) -> Axis {
+    let least = strengths.iter().copied().fold(0.0, f64::min);
+    Axis::of("Induction strength").between((10.0 * least).floor() / 10.0, 1.0)
+}
+
 /// The head with the greatest strength.
 pub fn strongest(strengths: &[f64]) -> usize {
     (0..strengths.len()).max_by(|&a, &b| strengths[a].total_cmp(&strengths[b])).unwrap_or(0)
@@ -182,5 +188,6 @@ mod tests {
         assert_eq!(right_where_wrong(&strongest_right, &strongest_right), 0.0);
         assert!(right_where_wrong(&right, &[1.0; 5]).is_nan(), "nothing to be right at");
         assert_eq!(strongest(&[0.4, 0.73, -0.9, 0.7]), 1);
+        assert_eq!([&[0.02, 0.9][..], &[0.5, -0.12]].map(|all| strength_axis(all).from), [Some(0.0), Some(-0.2)]);
     }
 }

@@ -101,11 +101,12 @@ impl Landmark {
     }
 }
 
-/// Counts as 0.28M, all else with three digits.
+/// Counts as 0.28M, all else with three digits, or six where all but few are right.
 fn short(value: f64) -> String {
     match value {
         _ if value.is_nan() => "never".into(),
         1e3.. => format!("{:.3}M", value / 1e6),
+        _ if value > 0.999 && value < 1.0 => format!("{value:.6}"),
         _ => format!("{value:.3}"),
     }
 }
@@ -258,6 +259,7 @@ mod tests {
         let of = |ours: Vec<f64>| Landmark::of("3a", "loss", "~.7".into(), ours);
         assert_eq!(of(vec![0.5, 0.75, 1.0]).told(), "0.750 (0.500–1.000)");
         assert_eq!(of(vec![3.1e5]).told(), "0.310M");
+        assert_eq!(of(vec![0.99986]).told(), "0.999860");
         assert_eq!(of(vec![f64::NAN]).told(), "never");
     }
 
