@@ -88,9 +88,7 @@ impl File {
     /// The values of a float16, float32 or float64 dataset, all finite.
     pub(crate) fn floats(&self, dataset: &Dataset, name: &str) -> Result<Vec<f32>> {
         let read = match self.element_type(dataset, name)? {
-            TypeDescriptor::Float(FloatSize::U2) => {
-                dataset.read_raw::<f16>().map(|values| values.into_iter().map(f32::from).collect())
-            }
+            TypeDescriptor::Float(FloatSize::U2) => dataset.read_raw::<f16>().map(|values| values.into_iter().map(f32::from).collect()),
             TypeDescriptor::Float(FloatSize::U4) => dataset.read_raw::<f32>(),
             TypeDescriptor::Float(FloatSize::U8) => {
                 dataset.read_raw::<f64>().map(|values| values.into_iter().map(|value| value as f32).collect())

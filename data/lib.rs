@@ -5,7 +5,9 @@ mod embedded;
 mod evaluation_file;
 mod hdf5_file;
 pub mod reference;
+mod toy_vectors;
 
 pub use bank::{load_bank, read_bank};
 pub use embedded::embedded_bank;
 pub use evaluation_file::{EvaluationSet, evaluation_names, read_evaluation, write_evaluation};
+pub use toy_vectors::read_toy_vectors;

@@ -2,6 +2,7 @@
 
 use crate::figures::Paper;
 use crate::plot::{By, View};
+use crate::toy;
 use clap::{Args, Parser, Subcommand};
 use optogen::Result;
 use optogen::experiment::{Changes, Experiment, load_with};
@@ -83,6 +84,13 @@ pub struct RunArguments {
     pub common: CommonArguments,
 }
 
+impl RunArguments {
+    /// What they change in the file.
+    pub fn changes(&self) -> Changes<'_> {
+        Changes { scale: self.scale.as_deref(), sets: &self.sets, grids: &self.grids }
+    }
+}
+
 /// `optogen import`.
 #[derive(Args)]
 pub struct ImportArguments {
@@ -143,6 +151,7 @@ pub struct OnTopArguments {
 impl OnTopArguments {
     /// The experiments that this makes of a run folder's.
     pub fn experiments(&self, run: &Path) -> Result<Vec<Experiment>> {
+        toy::refuse(&run.join("experiment.toml"))?;
         let changes = Changes { scale: self.scale.as_deref(), sets: &self.sets, grids: &self.grids };
         load_with(&run.join("experiment.toml"), self.with.as_deref(), &changes)
     }

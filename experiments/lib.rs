@@ -16,6 +16,7 @@ pub mod run;
 mod signals;
 pub mod sites;
 pub mod table;
+pub mod toy;
 
 use bevy_app::App;
 use clap::Parser;

@@ -186,7 +186,7 @@ impl Run {
     pub fn active(&self, layer: usize) -> Vec<usize> {
         let model = &self.experiment.model;
         let silent: Vec<usize> = (self.experiment.interventions.iter())
-            .filter(|one| one.site == Site::Value && one.action == Action::Zero && one.pass.is_none())
+            .filter(|one| one.site == Site::Value && one.action == Action::Zero && one.pass.is_none() && one.strength > 0.0)
             .filter(|one| one.layers.of(model.layers).contains(&layer))
             .flat_map(|one| one.heads.of(model.heads))
             .collect();

@@ -1,12 +1,11 @@
 //! What is told at the end: a table of final metrics, a picture of the losses for each run, and who failed.
 
+use crate::logs::Rows;
 use crate::picture::{Curve, losses};
 use crate::table::{Row, final_metrics};
-use arrow::array::{Array, Float64Array, Int64Array, RecordBatch, StringArray};
+use optogen::Result;
 use optogen::components::Status;
-use optogen::log::read_table;
 use optogen::metrics::Metrics;
-use optogen::{Error, Result};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -36,6 +35,11 @@ pub fn tell(outcomes: &[Outcome], out: &Path, quiet: bool) -> Result<u8> {
         print!("{}", final_metrics(&rows, std::io::stdout().is_terminal()));
         pictures.iter().for_each(|picture| println!("{}", picture.display()));
     }
+    Ok(exit_code(outcomes, out))
+}
+
+/// Says who failed, and why; returns the exit code.
+pub fn exit_code(outcomes: &[Outcome], out: &Path) -> u8 {
     let mut code = 0;
     for Outcome { run_id, folder, status } in outcomes {
         let why = match status {
@@ -49,9 +53,9 @@ pub fn tell(outcomes: &[Outcome], out: &Path, quiet: bool) -> Result<u8> {
     }
     if outcomes.iter().any(|outcome| outcome.status == Status::Interrupted) {
         eprintln!("interrupted; go on with the same command and --resume");
-        return Ok(75);
+        return 75;
     }
-    Ok(code)
+    code
 }
 
 /// The rows of a run's `eval.parquet`, by evaluator.
@@ -65,19 +69,14 @@ type Point = (f64, [f64; 8]);
 impl Curves {
     fn read(path: &Path) -> Result<Self> {
         let mut evaluators: Vec<(String, Vec<Point>)> = Vec::new();
-        for batch in read_table(path)? {
-            let (sequences, names) = (column::<Int64Array>(&batch, "sequences", path)?, column::<StringArray>(&batch, "evaluator", path)?);
-            let metrics = Metrics::NAMES.map(|name| column::<Float64Array>(&batch, name, path));
-            for row in 0..batch.num_rows() {
-                let mut values = [f64::NAN; 8];
-                for (value, metric) in values.iter_mut().zip(&metrics) {
-                    *value = metric.as_ref().map_or(f64::NAN, |metric| metric.value(row));
-                }
-                let point = (sequences.value(row) as f64, values);
-                match evaluators.iter_mut().find(|(name, _)| name == names.value(row)) {
-                    Some((_, points)) => points.push(point),
-                    None => evaluators.push((names.value(row).to_owned(), vec![point])),
-                }
+        let rows = Rows::read(path)?;
+        let (sequences, names) = (rows.numbers("sequences")?, rows.names("evaluator")?);
+        let metrics = Metrics::NAMES.iter().map(|name| rows.numbers(name)).collect::<Result<Vec<_>>>()?;
+        for (row, (sequences, name)) in sequences.into_iter().zip(names).enumerate() {
+            let point = (sequences, std::array::from_fn(|metric| metrics[metric][row]));
+            match evaluators.iter_mut().find(|(other, _)| *other == name) {
+                Some((_, points)) => points.push(point),
+                None => evaluators.push((name, vec![point])),
             }
         }
         Ok(Self { evaluators })
@@ -96,9 +95,4 @@ impl Curves {
             .iter()
             .filter_map(move |(name, points)| Some(Row { run: run.into(), evaluator: name.clone(), metrics: points.last()?.1 }))
     }
-}
-
-fn column<'a, A: Array + 'static>(batch: &'a RecordBatch, name: &str, path: &Path) -> Result<&'a A> {
-    let found = batch.column_by_name(name).and_then(|column| column.as_any().downcast_ref());
-    found.ok_or_else(|| Error::damaged(path, format!("has no column {name} as it should be")))
 }

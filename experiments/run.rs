@@ -3,7 +3,7 @@
 use crate::cli::RunArguments;
 use crate::evaluators::{evaluators, write_evaluators};
 use crate::outcome::{Outcome, tell};
-use crate::{device, signals};
+use crate::{device, signals, toy};
 use bevy_app::App;
 use bevy_ecs::prelude::*;
 use candle_core::Device;
@@ -11,7 +11,7 @@ use optogen::bank::ClassBank;
 use optogen::checkpoint::{Checkpoint, latest_verified};
 use optogen::clamp::Donors;
 use optogen::components::{Active, Evaluator, Status};
-use optogen::experiment::{Changes, DataSpec, Experiment, ParentSpec, check_bank, load};
+use optogen::experiment::{DataSpec, Experiment, ParentSpec, check_bank, has_table, load};
 use optogen::log::{RunLog, RunStatus, read_run_status};
 use optogen::look::writing;
 use optogen::run_folder::RunFolder;
@@ -24,6 +24,7 @@ use optogen_systems::retire::write_row;
 use optogen_systems::run::{Clock, Provenance, StopRequest};
 use optogen_systems::spawn::{StartingPoint, architecture, cohort_memory, form_cohorts, spawn_model};
 use optogen_systems::stage::{Begin, Step};
+use optogen_systems::toy::ToyPlugins;
 use optogen_systems::{KeepingPlugins, TrainingPlugins, app, use_threads};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -33,19 +34,42 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// The experiment, its data or the output folder are not as they should be. Nothing is written then, but for folders of runs that are.
 pub fn run(arguments: &RunArguments, extend: impl Fn(&mut App)) -> Result<u8> {
-    let changes = Changes { scale: arguments.scale.as_deref(), sets: &arguments.sets, grids: &arguments.grids };
-    let experiments = load(&arguments.file, &changes)?;
+    if has_table(&arguments.file, "toy")? {
+        return toy::run(arguments, extend);
+    }
+    let experiments = load(&arguments.file, &arguments.changes())?;
     train(experiments, arguments, extend)
 }
 
 /// Trains these experiments as the arguments say.
 pub(crate) fn train(experiments: Vec<Experiment>, arguments: &RunArguments, extend: impl Fn(&mut App)) -> Result<u8> {
     let device = device::device(&arguments.common.device)?;
+    let mut app = app_for(arguments, &device, extend)?;
+    let world = app.world_mut();
+    let plans = plan(world, experiments, &device, arguments.common.quiet)?;
+    let mut runs = Vec::new();
+    for plan in plans {
+        runs.push(start(world, plan, arguments)?);
+    }
+    let models: Vec<Entity> = runs.iter().filter_map(|run| run.entity).collect();
+    let size = arguments.cohort.map_or(if device.is_cpu() { 1 } else { usize::MAX }, |size| size as usize);
+    if !arguments.common.quiet {
+        for cohort in cohort_memory(world, &models, size)? {
+            eprintln!("{}", cohort.told());
+        }
+    }
+    form_cohorts(world, &models, size, &device)?;
+    let outcomes = step_to_the_end(world, runs)?;
+    tell(&outcomes, &arguments.out, arguments.common.quiet)
+}
+
+/// An app in which everything happens that is to happen to runs, whatever learns in them.
+pub(crate) fn app_for(arguments: &RunArguments, device: &Device, extend: impl Fn(&mut App)) -> Result<App> {
     use_threads(arguments.common.threads());
     let stop = StopRequest::default();
     signals::listen(&stop)?;
     let mut app = app(|app| {
-        app.add_plugins((TrainingPlugins, KeepingPlugins, ReportPlugin { quiet: arguments.common.quiet }));
+        app.add_plugins((TrainingPlugins, ToyPlugins, KeepingPlugins, ReportPlugin { quiet: arguments.common.quiet }));
         extend(app);
         if arguments.profile {
             app.add_plugins(ProfilePlugin);
@@ -56,40 +80,30 @@ pub(crate) fn train(experiments: Vec<Experiment>, arguments: &RunArguments, exte
     world.insert_resource(Provenance {
         version: env!("CARGO_PKG_VERSION").into(),
         revision: env!("OPTOGEN_REVISION").into(),
-        device: device::describe(&device),
+        device: device::describe(device),
         threads: arguments.common.threads(),
     });
-    let plans = plan(world, experiments, &device, arguments.common.quiet)?;
-    let mut runs = Vec::new();
-    for plan in plans {
-        runs.push(start(world, plan, arguments)?);
-    }
-    let models: Vec<Entity> = runs.iter().filter_map(|run| run.model).collect();
-    let size = arguments.cohort.map_or(if device.is_cpu() { 1 } else { usize::MAX }, |size| size as usize);
-    if !arguments.common.quiet {
-        for cohort in cohort_memory(world, &models, size)? {
-            eprintln!("{}", cohort.told());
-        }
-    }
-    form_cohorts(world, &models, size, &device)?;
-    for &model in &models {
-        write_row(world, model)?;
-    }
+    Ok(app)
+}
 
+/// Steps until no run has a step to do.
+pub(crate) fn step_to_the_end(world: &mut World, runs: Vec<Started>) -> Result<Vec<Outcome>> {
+    for entity in runs.iter().filter_map(|run| run.entity) {
+        write_row(world, entity)?;
+    }
     world.run_schedule(Begin);
     let mut active = world.query_filtered::<(), With<Active>>();
     while active.iter(world).next().is_some() {
         world.run_schedule(Step);
     }
-
     if let Some(profile) = world.get_resource::<Profile>() {
         eprint!("{}", profile.told());
     }
-    let outcomes = runs.into_iter().map(|run| {
-        let status = run.model.and_then(|model| world.get::<Status>(model).cloned()).unwrap_or(Status::Finished);
+    let outcome = |run: Started| {
+        let status = run.entity.and_then(|entity| world.get::<Status>(entity).cloned()).unwrap_or(Status::Finished);
         Outcome { run_id: run.run_id, folder: run.folder, status }
-    });
-    tell(&outcomes.collect::<Vec<_>>(), &arguments.out, arguments.common.quiet)
+    };
+    Ok(runs.into_iter().map(outcome).collect())
 }
 
 /// A run that can be done, checked before anything is written.
@@ -163,43 +177,68 @@ pub(crate) fn check_checkpoint(checkpoint: &Checkpoint, architecture: &Architect
 }
 
 /// A run in the world, or one that was finished before.
-struct Started {
-    run_id: String,
-    folder: PathBuf,
-    model: Option<Entity>,
+pub(crate) struct Started {
+    pub(crate) run_id: String,
+    pub(crate) folder: PathBuf,
+    pub(crate) entity: Option<Entity>,
 }
 
 fn start(world: &mut World, plan: Plan, arguments: &RunArguments) -> Result<Started> {
     let Plan { experiment, bank, evaluators, parent } = plan;
     let run_id = experiment.run_id();
-    let folder = RunFolder::open(&arguments.out, &run_id, arguments.resume)?;
-    let path = folder.path().to_owned();
-    let mut warnings = Vec::new();
-    let RunStatus { status, seconds, .. } = last_status(&folder, &mut warnings)?;
-    if status == "finished" {
-        return Ok(Started { run_id, folder: path, model: None });
+    let found = Found::open(&run_id, arguments)?;
+    let folder = found.folder.path().to_owned();
+    if found.finished {
+        return Ok(Started { run_id, folder, entity: None });
     }
     let features = world.get::<ClassBank>(bank).cloned().ok_or_else(|| Error::Invalid("a class bank is gone".into()))?;
-    let found = latest_verified(&folder, &mut warnings)?;
-    if let Some(checkpoint) = &found {
-        check_checkpoint(checkpoint, &architecture(&experiment, &features), &path)?;
+    if let Some(checkpoint) = &found.checkpoint {
+        check_checkpoint(checkpoint, &architecture(&experiment, &features), &folder)?;
     }
-    let begin = match found.or(parent) {
+    let begin = match found.checkpoint.clone().or(parent) {
         Some(checkpoint) => StartingPoint::from_checkpoint(checkpoint),
         None => StartingPoint::initial(&experiment, &features)?,
     };
-    let log = RunLog::resume(&folder, &experiment.tables(), begin.sequences, &mut warnings)?;
-    for warning in warnings {
-        eprintln!("warning: {warning}");
-    }
-    let file = path.join("experiment.toml");
-    durable::write_file(&file, |to| to.write_all(experiment.to_toml().as_bytes()).map_err(Error::file(&file)))?;
+    let kept = found.go_on(&experiment.to_toml(), &experiment.tables(), begin.sequences)?;
     if experiment.evaluation.write {
-        write_evaluators(&path.join("evaluation.h5"), &evaluators, &features)?;
+        write_evaluators(&folder.join("evaluation.h5"), &evaluators, &features)?;
     }
     let model = spawn_model(world, bank, run_id.clone(), experiment, evaluators, begin)?;
-    world.entity_mut(model).insert((folder, log, Clock::new(seconds)));
-    Ok(Started { run_id, folder: path, model: Some(model) })
+    world.entity_mut(model).insert(kept);
+    Ok(Started { run_id, folder, entity: Some(model) })
+}
+
+/// A run's folder, and how far the run came in it before.
+pub(crate) struct Found {
+    pub(crate) folder: RunFolder,
+    pub(crate) finished: bool,
+    /// The latest moment from which it can go on.
+    pub(crate) checkpoint: Option<Checkpoint>,
+    seconds: f64,
+    warnings: Vec<String>,
+}
+
+impl Found {
+    /// Opens the folder of a run.
+    pub(crate) fn open(run_id: &str, arguments: &RunArguments) -> Result<Self> {
+        let folder = RunFolder::open(&arguments.out, run_id, arguments.resume)?;
+        let mut warnings = Vec::new();
+        let RunStatus { status, seconds, .. } = last_status(&folder, &mut warnings)?;
+        let finished = status == "finished";
+        let checkpoint = if finished { None } else { latest_verified(&folder, &mut warnings)? };
+        Ok(Self { folder, finished, checkpoint, seconds, warnings })
+    }
+
+    /// Writes the experiment and opens the tables as they were when `from` sequences had been seen: what a run is kept with.
+    pub(crate) fn go_on(mut self, toml: &str, tables: &[String], from: u64) -> Result<(RunFolder, RunLog, Clock)> {
+        let log = RunLog::resume(&self.folder, tables, from, &mut self.warnings)?;
+        for warning in self.warnings {
+            eprintln!("warning: {warning}");
+        }
+        let file = self.folder.path().join("experiment.toml");
+        durable::write_file(&file, |to| to.write_all(toml.as_bytes()).map_err(Error::file(&file)))?;
+        Ok((self.folder, log, Clock::new(self.seconds)))
+    }
 }
 
 /// How the run stood when it was last written down; a damaged row is set aside.

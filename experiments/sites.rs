@@ -1,6 +1,7 @@
 //! `optogen sites`: every site of a model, and who stands there.
 
 use crate::cli::SitesArguments;
+use crate::toy;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use optogen::Result;
@@ -13,6 +14,7 @@ use optogen::transformer::Architecture;
 /// # Errors
 /// The experiment is not as it should be.
 pub fn sites(arguments: &SitesArguments) -> Result<u8> {
+    toy::refuse(&arguments.file)?;
     let experiments = load(&arguments.file, &Changes { scale: arguments.scale.as_deref(), sets: &arguments.sets, grids: &[] })?;
     if let Some(experiment) = experiments.first() {
         print!("{}", listed(experiment));

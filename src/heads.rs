@@ -135,6 +135,12 @@ mod tests {
             assert!((value - expected).abs() < 1e-7, "{values:?}");
         }
         assert_eq!(measures.rows().count(), 2);
+        let (mut apart, mut half) = (HeadMeasures::default(), HeadMeasures::default());
+        half.append(1, &pattern, &labels).unwrap();
+        half.attribute(&[0.0, 2.0], 1);
+        (0..2).for_each(|_| apart.add(&half));
+        assert_eq!(apart.rows().last(), measures.rows().last());
+        assert_eq!(apart.attributions().collect::<Vec<_>>(), [Some(0.0), Some(2.0)]);
         let mut one = HeadMeasures::default();
         one.append(0, &Tensor::cat(&[&pattern, &pattern], 1).unwrap(), &labels).unwrap();
         assert_eq!((one.largest("previous_token"), one.largest("loss")), (Some(0.5), None));

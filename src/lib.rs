@@ -24,6 +24,7 @@ pub mod sampler;
 pub mod seeds;
 pub mod site;
 pub mod steps;
+pub mod toy;
 pub mod transformer;
 pub mod weights;
 

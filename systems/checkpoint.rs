@@ -40,9 +40,10 @@ pub(crate) struct Kept {
 }
 
 impl KeptItem<'_, '_> {
-    /// Keeps the run as it is after so many sequences, where that is due; what there is to keep is asked for only then.
-    pub(crate) fn keep(mut self, sequences: u64, stop: &StopRequest, state: impl FnOnce(&Run) -> Result<Checkpoint>) {
-        let due = self.run.checkpoints.due(sequences);
+    /// Keeps the run as it is, where that is due; what there is to keep is asked for only then.
+    pub(crate) fn keep(mut self, progress: &Progress, stop: &StopRequest, state: impl FnOnce(&Run) -> Result<Checkpoint>) {
+        let &Progress { sequences, total, .. } = progress;
+        let due = self.run.checkpoints.due(sequences) || sequences >= total;
         let recovery = stop.made() || self.clock.unkept_seconds() >= self.run.recovery_seconds;
         if *self.status != Status::Running || !(due || recovery) {
             return;
@@ -76,7 +77,7 @@ pub(crate) fn checkpoint(
         if !steps.all_read() {
             return;
         }
-        kept.keep(progress.sequences, &stop, |run| {
+        kept.keep(progress, &stop, |run| {
             let member = members.iter().position(|member| member == entity).unwrap_or_default();
             Ok(Checkpoint {
                 run_id: run.run_id.clone(),

@@ -16,6 +16,7 @@ pub mod sample;
 pub mod spawn;
 pub mod spread;
 pub mod stage;
+pub mod toy;
 pub mod update;
 pub mod weigh;
 
@@ -82,7 +83,7 @@ mod tests {
     fn no_two_systems_are_ambiguous() {
         use_threads(1);
         let mut app = app(|app| {
-            app.add_plugins((TrainingPlugins, KeepingPlugins, report::ReportPlugin { quiet: false }));
+            app.add_plugins((TrainingPlugins, toy::ToyPlugins, KeepingPlugins, report::ReportPlugin { quiet: false }));
         });
         app.world_mut().schedule_scope(stage::Step, |world, schedule| schedule.initialize(world).map(drop)).unwrap();
         app.world_mut().schedule_scope(stage::Begin, |world, schedule| schedule.initialize(world).map(drop)).unwrap();

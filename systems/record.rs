@@ -69,7 +69,7 @@ fn record_evaluations(
     }
 }
 
-fn record_looks(mut models: Query<(&mut RunLog, &mut Status, &Hooks)>, mut hooks: Query<(&Hook, &mut Looked)>) {
+pub(crate) fn record_looks(mut models: Query<(&mut RunLog, &mut Status, &Hooks)>, mut hooks: Query<(&Hook, &mut Looked)>) {
     for (mut log, mut status, list) in &mut models {
         let mut write = || -> Result<()> {
             for entity in list.iter() {

@@ -6,6 +6,7 @@ use bevy_ecs::prelude::*;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use optogen::components::{Active, Members, Progress};
 use optogen::steps::Steps;
+use optogen::toy::ToyModel;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -46,9 +47,11 @@ impl Display {
     }
 }
 
-fn report(mut display: ResMut<Display>, cohorts: Query<(&Members, &Progress, &Steps, Has<Active>)>) {
+type Told<'a> = (&'a Members, &'a Progress, &'a Steps, Has<Active>, Has<ToyModel>);
+
+fn report(mut display: ResMut<Display>, cohorts: Query<Told>) {
     let now = Instant::now();
-    let done = cohorts.iter().all(|(.., active)| !active);
+    let done = cohorts.iter().all(|(.., active, _)| !active);
     let pause = if display.bar.is_some() { BAR } else { LINE };
     if display.last.is_some_and(|last| now - last < pause) && !done {
         return;
@@ -57,9 +60,10 @@ fn report(mut display: ResMut<Display>, cohorts: Query<(&Members, &Progress, &St
     let (seen, total) = (sum(|progress| progress.sequences), sum(|progress| progress.total));
     let (began, first) = *display.began.get_or_insert((now, seen));
     let rate = (seen - first) as f64 / (now - began).as_secs_f64().max(1e-9);
-    let known = cohorts.iter().filter(|cohort| cohort.3).filter_map(|(_, _, steps, _)| steps.last());
+    let known = cohorts.iter().filter(|cohort| cohort.3).filter_map(|(_, _, steps, ..)| steps.last());
     let losses: Vec<f64> = known.flat_map(|step| step.loss.iter().copied()).collect();
-    let mut message = format!("{seen} of {total} sequences");
+    let counted = if cohorts.iter().all(|(.., toy)| toy) { "steps" } else { "sequences" };
+    let mut message = format!("{seen} of {total} {counted}");
     if seen > first {
         let left = HumanDuration(Duration::from_secs_f64((total - seen) as f64 / rate));
         message += &format!(", {rate:.0} a second, {}", if done { "done".into() } else { format!("{left} left") });

@@ -43,7 +43,7 @@ pub fn update(mut cohorts: Query<Cohort, With<Active>>) {
 const AHEAD: usize = 64;
 
 /// Reads the numbers of steps: at once where they are at hand; on a GPU many steps' together, before anything is done that a user could see.
-fn read_numbers(
+pub(crate) fn read_numbers(
     mut cohorts: Query<(&Members, &Progress, &mut Steps, &mut Trouble), With<Active>>,
     models: Query<(&Model, &Run)>,
     stop: Res<StopRequest>,

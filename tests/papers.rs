@@ -1,7 +1,7 @@
 //! The papers' experiment files: each does what its header says, at the scale of a test, and the analyses agree with each other.
 
 use arrow::array::{Array, Float64Array};
-use optogen::experiment::parse;
+use optogen::experiment::{Changes, load, parse};
 use optogen::log::read_table;
 use optogen_tests::program::{Program, contents, runs};
 use std::collections::HashMap;
@@ -113,6 +113,48 @@ fn every_experiment_file_runs_at_smoke_scale() {
 }
 
 #[test]
+fn every_scale_of_every_file_says_how_much_is_done() {
+    let folder = PathBuf::from(format!("{EXPERIMENTS}/induction"));
+    let runs_at = |name: &str, scale: &'static str| {
+        load(&folder.join(name), &Changes { scale: Some(scale), ..Changes::default() }).unwrap_or_else(|error| panic!("{error}"))
+    };
+    for file in experiment_files().iter().filter(|file| file.parent() == Some(&folder)) {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let sequences = ["full", "laptop", "smoke"].map(|scale| {
+            let runs = runs_at(name, scale);
+            runs.iter().map(|run| run.train.total()).sum::<u64>()
+        });
+        assert!(sequences.is_sorted_by(|more, less| more > less), "{name}: {sequences:?}");
+    }
+    let main_text = [
+        ("main.toml", 3, 1_000_000),
+        ("single_head.toml", 24, 1_000_000),
+        ("one_head.toml", 3, 600_000),
+        ("previous_token.toml", 3, 600_000),
+        ("layer_1.toml", 3, 600_000),
+        ("match.toml", 3, 600_000),
+        ("copy.toml", 3, 600_000),
+        ("layer_1_copy.toml", 3, 600_000),
+        ("one_head_classes.toml", 9, 2_000_000),
+        ("one_head_labels.toml", 9, 2_000_000),
+        ("layer_1_copy_classes.toml", 9, 300_000),
+        ("layer_1_copy_labels.toml", 9, 300_000),
+        ("match_classes.toml", 9, 300_000),
+        ("match_labels.toml", 9, 300_000),
+        ("layer_1_classes.toml", 9, 300_000),
+        ("layer_1_labels.toml", 9, 300_000),
+    ];
+    for (name, count, sequences) in main_text {
+        let runs = runs_at(name, "full");
+        assert_eq!((runs.len(), runs[0].train.sequences), (count, sequences), "{name}");
+        let mut seeds: Vec<u64> = runs.iter().map(|run| run.seeds.init).collect();
+        seeds.sort_unstable();
+        seeds.dedup();
+        assert_eq!(seeds, [5, 6, 7], "{name}");
+    }
+}
+
+#[test]
 fn analyses_agree_where_they_look_at_the_same() {
     let smoke = Smoke::new();
     // Enough steps for the heads to differ.
@@ -181,7 +223,8 @@ fn a_replay_that_is_resumed_does_what_is_missing() {
     let row = |run: &PathBuf| run.join("run.parquet");
     let before: Vec<_> = all.iter().map(|run| (contents(run, "eval"), std::fs::metadata(row(run)).unwrap().modified().unwrap())).collect();
     let file = format!("{EXPERIMENTS}/induction/replays/without_head.toml");
-    let again = ["replay", text(&smoke.out("main")), "--with", &file, "--scale", "smoke", "--out", text(&out), "--quiet"];
+    let main = smoke.out("main");
+    let again = ["replay", text(&main), "--with", &file, "--scale", "smoke", "--out", text(&out), "--quiet"];
     let message = PROGRAM.refused(2, &again);
     assert!(message.contains("a run is there already; go on with --resume"), "{message}");
 

@@ -72,6 +72,20 @@ pub fn rows(run: &Path, table: &str) -> usize {
     read_table(&run.join(format!("{table}.parquet"))).expect(table).iter().map(|batch| batch.num_rows()).sum()
 }
 
+/// A column of numbers of a table, in the rows where another column has this text (null is empty).
+pub fn numbers(run: &Path, table: &str, column: &str, of: Option<(&str, &str)>) -> Vec<f64> {
+    let mut all = Vec::new();
+    for batch in read_table(&run.join(format!("{table}.parquet"))).expect(table) {
+        let at = |name: &str| batch.column_by_name(name).expect(name);
+        for row in 0..batch.num_rows() {
+            if of.is_none_or(|(name, text)| array_value_to_string(at(name), row).expect(name) == text) {
+                all.push(array_value_to_string(at(column), row).expect(column).parse().unwrap_or(f64::NAN));
+            }
+        }
+    }
+    all
+}
+
 fn hexadecimal(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

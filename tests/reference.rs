@@ -1,4 +1,4 @@
-//! The published code's numbers on three small models, as `data/conformance.h5` holds them.
+//! The published code's numbers: on three small models, as `data/conformance.h5` holds them, and of toy models.
 
 use candle_core::{DType, Device, Tensor};
 use optogen::experiment::{Experiment, OptimiserName, OptimiserSpec, Positions};
@@ -6,6 +6,15 @@ use optogen::transformer::{Architecture, Parameters, Tokens, Transformer};
 use optogen_data::reference::read_config;
 use serde_json::{Map, Value, json};
 use std::path::Path;
+
+/// Numbers of `data/toy.h5`, the first thousand steps of the published toy models.
+pub fn toy(name: &str) -> Vec<f64> {
+    let file = hdf5::File::open(TOY).expect("the reference's numbers are part of the project");
+    file.dataset(name).and_then(|dataset| dataset.read_raw()).expect(name)
+}
+
+/// The file of the published toy models; each instance is a group with its vectors.
+pub const TOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/toy.h5");
 
 /// One of the three models, with its parameters, its bank and a batch.
 pub struct Case {

@@ -2,7 +2,7 @@
 
 use crate::program::BASE;
 use candle_core::{Device, Tensor};
-use optogen::experiment::load_with;
+use optogen::experiment::{Changes, load_with};
 use optogen::heads::HeadMeasures;
 use optogen::log::{RunLog, RunRow, write_run_row};
 use optogen::metrics::Metrics;
@@ -26,6 +26,8 @@ pub struct Synthetic<'a> {
     pub falls: f64,
     /// Whether heads and weights are logged.
     pub heads: bool,
+    /// Whether single sequences are logged.
+    pub examples: bool,
     /// Logged evaluations: until when, and how far apart.
     pub until: (u64, u64),
     /// The share of right answers at the last evaluation; as the loss has it if absent.
@@ -34,7 +36,7 @@ pub struct Synthetic<'a> {
 
 impl Default for Synthetic<'_> {
     fn default() -> Self {
-        Self { more: "", sets: Vec::new(), falls: 2.4e5, heads: false, until: (1_000_000, 20_000), accuracy: None }
+        Self { more: "", sets: Vec::new(), falls: 2.4e5, heads: false, examples: false, until: (1_000_000, 20_000), accuracy: None }
     }
 }
 
@@ -43,12 +45,14 @@ impl Synthetic<'_> {
     pub fn write(&self, out: &Path) -> PathBuf {
         let home = tempfile::tempdir().expect("a folder");
         let more = home.path().join("more.toml");
-        std::fs::write(&more, self.more).expect("written");
-        let mut sets = vec!["evaluation.examples=true".to_owned()];
+        let analysis = "\n[[evaluator]]\nname = \"analysis\"\nexhaustive = true\nclasses = \"train\"\nrelabel = \"train\"\n";
+        std::fs::write(&more, format!("{}{analysis}", self.more)).expect("written");
+        let mut sets = vec![format!("evaluation.examples={}", self.examples)];
         sets.extend(self.sets.iter().cloned());
-        let experiment = load_with(Path::new(BASE), Some(&more), &sets, &[]).expect("an experiment").remove(0);
+        let experiment =
+            load_with(Path::new(BASE), Some(&more), &Changes { sets: &sets, ..Changes::default() }).expect("an experiment").remove(0);
         let folder = RunFolder::open(out, &experiment.run_id(), false).expect("a run folder");
-        let mut log = RunLog::create(&folder, &experiment).expect("tables");
+        let mut log = RunLog::create(&folder, &experiment.tables()).expect("tables");
         for sequences in (0..=self.until.0).step_by(self.until.1 as usize) {
             let fallen = 1.0 / (1.0 + ((self.falls - sequences as f64) / 2.5e4).exp());
             for (number, evaluator) in ["fsl_train", "fsl_val_rl", "fsl_test_class", "analysis"].into_iter().enumerate() {
@@ -65,7 +69,7 @@ impl Synthetic<'_> {
         }
         log.finish().expect("sealed");
         let row = RunRow { status: "finished".into(), sequences: self.until.0, ..RunRow::default() };
-        write_run_row(&folder, &experiment, &row).expect("written");
+        write_run_row(&folder, &experiment.run(experiment.run_id()), &row).expect("written");
         folder.path().to_owned()
     }
 }

@@ -89,7 +89,7 @@ mod tests {
             [cool_warm(0.0), cool_warm(0.25), cool_warm(1.0)],
             [RGBColor(59, 76, 192), RGBColor(141, 176, 254), RGBColor(180, 4, 38)]
         );
-        assert_eq!(viridis(f64::NAN), RGBColor(68, 1, 84));
+        assert_eq!(viridis(0.0), RGBColor(68, 1, 84));
         assert_eq!(faded(BLACK, 0.2), RGBColor(204, 204, 204));
         assert_eq!([along(&[], 0.3), along(&[DARK[1]], 0.3)], [BLACK, DARK[1]]);
     }

@@ -67,7 +67,7 @@ fn right_of(panel: &Panel) -> f64 {
         Legend::None => 24.0,
         Legend::Names(title) => {
             let names = panel.levels.iter().map(|level| level.name.as_str()).chain(named(panel).map(|series| series.name.as_str()));
-            GAP + widest(names.collect()).max(WORDS.width(title) - SAMPLE - 12.0) + SAMPLE + 12.0 + 24.0
+            GAP + widest(names.collect()).max(widest(vec![title]) - SAMPLE - 12.0) + SAMPLE + 12.0 + 24.0
         }
         Legend::Ends => ends(panel).iter().map(|end| WORDS.width(&end.text)).fold(0.0, f64::max) + 42.0 + 24.0,
         Legend::Scale { title, range, .. } => {
@@ -235,10 +235,11 @@ impl<'a> Frame<'a> {
     fn names(&self, picture: &mut Picture, title: &str) {
         let left = self.right + GAP;
         let mut line = self.top + 0.5 * LINE_HEIGHT;
-        if !title.is_empty() {
-            picture.text(title, (left, line), WORDS, QUIET, (HPos::Left, VPos::Center));
-            line += 1.2 * LINE_HEIGHT;
+        for part in title.lines() {
+            picture.text(part, (left, line), WORDS, QUIET, (HPos::Left, VPos::Center));
+            line += LINE_HEIGHT;
         }
+        line += if title.is_empty() { 0.0 } else { 0.2 * LINE_HEIGHT };
         let mut write = |name: &str, colour, draw: &mut dyn FnMut(&mut Picture, f64)| {
             draw(picture, line);
             for part in name.lines() {

@@ -8,7 +8,8 @@ pub fn round(from: f64, to: f64, at_least: f64) -> Vec<(f64, String)> {
     let decimals = (-(step.log10() + 1e-9).floor()).max(0.0) as usize;
     let largest = from.abs().max(to.abs());
     // A million steps would be no ticks.
-    places.take(100).map(|place| (place, if largest >= 1e3 { count(place) } else { format!("{place:.decimals$}") })).collect()
+    let text = |place: f64| if largest >= 1e3 { count(place) } else { format!("{place:.decimals$}") };
+    places.take(100).map(|place| (place, text(place).replace('-', "−"))).collect()
 }
 
 /// Powers of ten between `from` and `to`.
@@ -62,7 +63,7 @@ mod tests {
         assert_eq!([0.0, 500.0, 1500.0, 2e5, 1.2e6].map(count), ["0", "500", "1.5k", "200k", "1.2M"]);
         assert_eq!(names(round(0.0, 4e5, 4.0)), ["0", "100k", "200k", "300k", "400k"]);
         assert_eq!(names(round(-0.05, 1.0, 4.0)), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
-        assert_eq!(names(round(-0.16, 0.16, 3.0)), ["-0.1", "0.0", "0.1"]);
+        assert_eq!(names(round(-0.16, 0.16, 3.0)), ["−0.1", "0.0", "0.1"]);
         assert_eq!(names(round(1.0, 8.0, 6.0)), ["1", "2", "3", "4", "5", "6", "7", "8"]);
     }
 

@@ -5,6 +5,7 @@
 
 pub mod induction;
 pub mod tables;
+pub mod toy;
 
 use crate::cli::FiguresArguments;
 use crate::draw::Figure;
@@ -19,12 +20,15 @@ use tables::{Column, Table};
 pub enum Paper {
     /// What needs to go right for an induction head? (Singh et al. 2024)
     Induction,
+    /// The toy models of that paper and of "Strategy coopetition explains the emergence and transience of in-context learning" (Singh et al. 2025)
+    Toy,
 }
 
 impl Paper {
     fn entries(self) -> &'static [Entry] {
         match self {
             Paper::Induction => induction::ENTRIES,
+            Paper::Toy => toy::ENTRIES,
         }
     }
 
@@ -32,6 +36,7 @@ impl Paper {
     fn command(self, folder: &str, root: &Path) -> String {
         match self {
             Paper::Induction => induction::command(folder, root),
+            Paper::Toy => toy::command(folder, root),
         }
     }
 }
@@ -79,11 +84,19 @@ impl Runs {
         runs_in(&self.root.join(name))
     }
 
+    /// The run folders of one experiment file.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn folders(&self, name: &str) -> Result<Vec<PathBuf>> {
+        folders_in(&self.root.join(name))
+    }
+
     /// Those of some folders for which there are no runs.
     fn missing(&self, names: &[&'static str]) -> Result<Vec<&'static str>> {
         let mut missing = Vec::new();
         for &name in names {
-            if folders_in(&self.root.join(name))?.is_empty() {
+            if self.folders(name)?.is_empty() {
                 missing.push(name);
             }
         }

@@ -50,17 +50,12 @@ impl Drawn {
         };
         let mut all = Self { pairs: evaluator.pairs(), ..Self::default() };
         for chunk in &evaluator.sequences {
-            let looked_up;
-            let tokens = match chunk {
-                EvaluatorSequences::Given(tokens) => tokens,
-                EvaluatorSequences::Drawn { sequences, noise } => {
-                    all.classes.extend(&sequences.classes);
-                    let noises = if noise.is_empty() { &[][..] } else { std::slice::from_ref(noise) };
-                    let numbers = 0..sequences.labels.len() / sequences.pairs;
-                    looked_up = optogen::batch::tokens(&bank, std::slice::from_ref(sequences), numbers, noises, &Device::Cpu)?;
-                    &looked_up
-                }
-            };
+            match chunk {
+                EvaluatorSequences::Drawn { sequences, .. } => all.classes.extend(&sequences.classes),
+                EvaluatorSequences::Exhaustive(exhaustive, numbers) => all.classes.extend(exhaustive.sequences(numbers.clone()).classes),
+                EvaluatorSequences::Given(_) => {}
+            }
+            let tokens = chunk.tokens(Some(&bank), &Device::Cpu)?;
             all.labels.extend(tokens.labels.flatten_all()?.to_vec1::<u32>()?);
             let features = optogen::ops::pick(&tokens.features, &tokens.examples)?.squeeze(0)?.to_vec3::<f32>()?;
             all.similarities.extend(features.iter().map(|exemplars| cosine(&exemplars[0], &exemplars[1])));

@@ -24,7 +24,8 @@ impl fmt::Display for Fault {
     }
 }
 
-type Checked = Result<(), Fault>;
+/// Whether something makes sense.
+pub(crate) type Checked = Result<(), Fault>;
 
 /// Whether an experiment that did not come from a file makes sense; [`load`](super::load) and [`parse`](super::parse) have asked already.
 ///
@@ -77,24 +78,24 @@ pub(super) fn first_fault(experiment: &Experiment) -> Checked {
     interventions::hooks(experiment)
 }
 
-fn require(holds: bool, key: impl Into<String>, message: impl FnOnce() -> String) -> Checked {
+pub(crate) fn require(holds: bool, key: impl Into<String>, message: impl FnOnce() -> String) -> Checked {
     if holds { Ok(()) } else { Err(Fault { key: key.into(), message: message() }) }
 }
 
-fn at_least_one(number: u64, key: impl Into<String>) -> Checked {
+pub(crate) fn at_least_one(number: u64, key: impl Into<String>) -> Checked {
     require(number >= 1, key, || "must be at least 1".into())
 }
 
-fn positive(number: f64, key: impl Into<String>) -> Checked {
+pub(crate) fn positive(number: f64, key: impl Into<String>) -> Checked {
     require(number > 0.0 && number.is_finite(), key, || format!("must be a positive number, not {number}"))
 }
 
-fn not_negative(number: f64, key: impl Into<String>) -> Checked {
+pub(crate) fn not_negative(number: f64, key: impl Into<String>) -> Checked {
     require(number >= 0.0 && number.is_finite(), key, || format!("must be 0 or a positive number, not {number}"))
 }
 
 /// Names become parts of file names and of columns.
-fn name(name: &str, key: impl Into<String>) -> Checked {
+pub(crate) fn name(name: &str, key: impl Into<String>) -> Checked {
     let fine = name.starts_with(|first: char| first.is_ascii_alphanumeric())
         && name.chars().all(|other| other.is_ascii_alphanumeric() || "-_.".contains(other))
         && name.len() <= 100;
@@ -105,7 +106,7 @@ fn name(name: &str, key: impl Into<String>) -> Checked {
     })
 }
 
-fn utf8(path: &Path, key: impl Into<String>) -> Checked {
+pub(crate) fn utf8(path: &Path, key: impl Into<String>) -> Checked {
     require(path.to_str().is_some_and(|path| !path.is_empty()), key, || format!("{} is not a path in UTF-8", path.display()))
 }
 
@@ -178,7 +179,7 @@ fn schedules(evaluation: &EvaluationSpec, checkpoint: &CheckpointSpec) -> Checke
 }
 
 /// How many of the three are given.
-fn schedule(table: &str, every: Option<u64>, at: Option<&[u64]>, logarithmic: Option<usize>) -> Result<usize, Fault> {
+pub(crate) fn schedule(table: &str, every: Option<u64>, at: Option<&[u64]>, logarithmic: Option<usize>) -> Result<usize, Fault> {
     every.map_or(Ok(()), |every| at_least_one(every, format!("{table}.every")))?;
     logarithmic.map_or(Ok(()), |count| at_least_one(count as u64, format!("{table}.logarithmic")))?;
     require(at.is_none_or(|counts| !counts.is_empty()), format!("{table}.at"), || "is an empty list".into())?;

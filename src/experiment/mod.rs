@@ -2,7 +2,7 @@
 //!
 //! Every table refuses keys that it does not know. Counts are in sequences unless a name says otherwise.
 
-mod check;
+pub(crate) mod check;
 mod derived;
 mod hook;
 mod identity;
@@ -20,7 +20,10 @@ mod wording;
 pub use check::{Fault, check, check_bank};
 pub use hook::*;
 pub use identity::FlatValue;
+pub(crate) use identity::{canonical, json, name_of, number, text, word};
 pub use intervention::*;
+#[cfg(test)]
+pub(crate) use read::expand_layers;
 pub use read::{Changes, Described, has_table, load, load_as, load_with, parse};
 pub use schedule::Schedule;
 pub use selection::{Entries, Role, Selection, TokenSelection};

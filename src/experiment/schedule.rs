@@ -25,13 +25,13 @@ impl Schedule {
     /// When the evaluators run.
     pub fn evaluation(experiment: &Experiment) -> Self {
         let EvaluationSpec { every, at, logarithmic, .. } = &experiment.evaluation;
-        Self::new(experiment, *every, at.as_deref(), *logarithmic)
+        Self::of(experiment, *every, at.as_deref(), *logarithmic)
     }
 
     /// When checkpoints are kept.
     pub fn checkpoint(experiment: &Experiment) -> Self {
         let CheckpointSpec { every, at, logarithmic, .. } = &experiment.checkpoint;
-        Self::new(experiment, *every, at.as_deref(), *logarithmic)
+        Self::of(experiment, *every, at.as_deref(), *logarithmic)
     }
 
     /// When a hook looks.
@@ -39,7 +39,7 @@ impl Schedule {
         match cadence {
             Cadence::Evaluation => Self::evaluation(experiment),
             Cadence::Checkpoint => Self::checkpoint(experiment),
-            Cadence::Sequences(every) => Self::new(experiment, Some(every), None, None),
+            Cadence::Sequences(every) => Self::of(experiment, Some(every), None, None),
         }
     }
 
@@ -48,8 +48,12 @@ impl Schedule {
         Self { counts: Counts::Every(1), batch: 1, total: u64::MAX }
     }
 
-    fn new(experiment: &Experiment, every: Option<u64>, at: Option<&[u64]>, logarithmic: Option<usize>) -> Self {
-        let (batch, total) = (experiment.train.batch as u64, experiment.train.total());
+    fn of(experiment: &Experiment, every: Option<u64>, at: Option<&[u64]>, logarithmic: Option<usize>) -> Self {
+        Self::new(experiment.train.batch as u64, experiment.train.total(), every, at, logarithmic)
+    }
+
+    /// Of a counter that moves by `batch` to `total`: multiples of `every`, or else so many counts evenly spaced in their logarithm, or else `at`.
+    pub fn new(batch: u64, total: u64, every: Option<u64>, at: Option<&[u64]>, logarithmic: Option<usize>) -> Self {
         let counts = match (every, logarithmic) {
             (Some(every), _) => Counts::Every(every),
             (None, Some(count)) => Counts::At(logarithmic_counts(count, batch, total)),

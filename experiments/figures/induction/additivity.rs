@@ -2,41 +2,41 @@
 
 use super::heads::{complementary, final_strengths, only};
 use super::{ANALYSIS, LAYER, Runs, TRAIN, by_seed, one_legend, seed_title, sequences};
-use crate::draw::{Axis, BLACK, CLEARLY_APART, DARK, Figure, Legend, Look, Panel, Series, Shape, cool_warm};
+use crate::draw::{Axis, BLACK, CLEARLY_APART, DARK, Figure, Legend, Look, Panel, Series, Shape, cool_warm, faded};
 use crate::figures::Product;
 use crate::logs::{Run, first_below};
-use optogen::Result;
 use optogen::experiment::Action;
+use optogen::sampler::Exhaustive;
+use optogen::{Error, Result};
 use plotters::style::WHITE;
 use std::f64::consts::LN_2;
 
 /// The loss below which a run has learned.
 pub const LEARNED: f64 = 0.4 * LN_2;
 
-/// Figure 14: more and more heads of layer 2 active.
+/// Figure 14: more and more heads of layer 2 active, in the order of their strength, with the strongest and without it.
 pub fn adding(runs: &Runs) -> Result<Product> {
     let whole = runs.of("main_analysis")?;
     let mut rows = Vec::new();
     for (seed, replays) in by_seed(runs.of("adding_heads")?) {
+        let Some(run) = whole.iter().find(|run| run.seed() == seed) else { continue };
+        let order = by_strength(&final_strengths(run)?);
         let sets: Vec<(Vec<usize>, f64)> =
             replays.iter().map(|run| Ok((run.active(LAYER), run.last(ANALYSIS, "loss")?))).collect::<Result<_>>()?;
-        let (with, without): (Vec<_>, Vec<_>) = sets.into_iter().partition({
-            let first = beginning(&replays);
-            move |(heads, _)| first.is_none_or(|first| heads.contains(&first))
-        });
         let mut row = Vec::new();
-        for (mut sets, begin) in [(with, "the first"), (without, "the second")] {
-            sets.sort_by_key(|(heads, _)| heads.len());
-            let Some(head) = sets.first().and_then(|(heads, _)| heads.first()) else { continue };
-            let points = sets.iter().map(|(heads, loss)| (heads.len() as f64, *loss)).collect();
-            let mut panel = Panel::new(Axis::of("# heads active").whole(1..=7).between(0.0, 8.0), Axis::of("Loss"))
-                .titled(&format!("Seed {seed}: beginning with {begin}, head {head}"))
+        for (begin, which) in [(0, "strongest"), (1, "second strongest")] {
+            let loss = |end: usize| {
+                let mut wanted = order[begin..end].to_vec();
+                wanted.sort_unstable();
+                sets.iter().find(|(heads, _)| *heads == wanted).map(|(_, loss)| ((end - begin) as f64, *loss))
+            };
+            let points = (begin + 1..order.len()).filter_map(loss).collect();
+            let head = order[begin];
+            let panel = Panel::new(Axis::of("# heads active").whole(1..order.len()).between(0.0, order.len() as f64), Axis::of("Loss"))
+                .titled(&format!("Beginning with the {which}, head {head}"))
                 .with(vec![Series::dots(&format!("from head {head}"), points, BLACK, Shape::Disc).of_seed(Some(seed)).unnamed()])
-                .legend(Legend::Names(String::new()));
-            if let Some(run) = whole.iter().find(|run| run.seed() == seed) {
-                panel = panel.level(run.last(ANALYSIS, "loss")?, "all heads");
-            }
-            row.push(panel);
+                .level(run.last(ANALYSIS, "loss")?, "all heads");
+            row.push(panel.legend(Legend::Names(format!("Seed {seed}"))));
         }
         rows.push(one_legend(row));
     }
@@ -44,22 +44,11 @@ pub fn adding(runs: &Runs) -> Result<Product> {
     Ok(Figure { title: "Loss with more and more heads of layer 2".into(), rows, size }.into())
 }
 
-/// The head with which one of the two orders begins: sets with it have all different sizes, and those without it as well.
-fn beginning(replays: &[Run]) -> Option<usize> {
-    let sets: Vec<Vec<usize>> = replays.iter().map(|run| run.active(LAYER)).collect();
-    let heads = replays.first().map_or(0, |run| run.experiment.model.heads);
-    (0..heads).find(|head| splits(&sets, *head))
-}
-
-fn splits(sets: &[Vec<usize>], head: usize) -> bool {
-    let distinct = |with: bool| {
-        let mut sizes: Vec<usize> = sets.iter().filter(|set| set.contains(&head) == with).map(Vec::len).collect();
-        let count = sizes.len();
-        sizes.sort_unstable();
-        sizes.dedup();
-        count > 0 && sizes.len() == count
-    };
-    distinct(true) && distinct(false)
+/// The heads, the strongest first.
+fn by_strength(strengths: &[f64]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..strengths.len()).collect();
+    order.sort_by(|&a, &b| strengths[b].total_cmp(&strengths[a]));
+    order
 }
 
 /// Figure 15: the attention of the induction head clamped to various strengths.
@@ -115,6 +104,53 @@ pub fn perfected(runs: &Runs) -> Result<Product> {
     Ok(Figure::side_by_side("Accuracy of heads alone when their match is made perfect", one_legend(panels), 3).into())
 }
 
+/// Figure 16, middle: on which labels a head that matches perfectly is wrong.
+pub fn mistakes(runs: &Runs) -> Result<Product> {
+    by_output(runs, "Relative fraction of mistakes", |right, count, all_right, all| (count - right) / (all - all_right))
+}
+
+/// Figure 16, right: how often it is right, label by label.
+pub fn accuracies_by_output(runs: &Runs) -> Result<Product> {
+    by_output(runs, "Accuracy", |right, count, _, _| right / count)
+}
+
+/// A number for each head and label, of the right answers and of the sequences with this label, and with any.
+fn by_output(runs: &Runs, label: &str, number: fn(f64, f64, f64, f64) -> f64) -> Result<Product> {
+    let (whole, seeds) = (runs.of("main_analysis")?, by_seed(runs.of("match_one_head")?));
+    let mut panels = Vec::new();
+    for (seed, replays) in &seeds {
+        let strengths = whole.iter().find(|run| run.seed() == *seed).map(final_strengths).transpose()?.unwrap_or_default();
+        let (mut series, mut outputs) = (Vec::new(), 0);
+        for replay in replays {
+            let (head, right, targets) = (only(replay)?, replay.examples(ANALYSIS, "acc")?, targets(replay)?);
+            outputs = targets.iter().max().map_or(0, |most| *most as usize + 1);
+            let (mut rights, mut counts) = (vec![0.0; outputs], vec![0.0; outputs]);
+            for (target, right) in targets.iter().zip(&right) {
+                rights[*target as usize] += right;
+                counts[*target as usize] += 1.0;
+            }
+            let (all_right, all) = (rights.iter().sum(), counts.iter().sum());
+            let at = |output: usize| (output as f64, number(rights[output], counts[output], all_right, all));
+            let colour = faded(DARK[head % DARK.len()], strengths.get(head).copied().unwrap_or(1.0).clamp(0.25, 1.0));
+            series.push(Series::line(&head.to_string(), (0..outputs).map(at).collect(), colour).of_seed(Some(*seed)));
+        }
+        series.sort_by(|a, b| a.name.cmp(&b.name));
+        let panel = Panel::new(Axis::of("Output class").whole(0..outputs), Axis::of(label).between(0.0, 1.0));
+        panels.push(panel.titled(&seed_title(*seed, seeds.len())).with(series).legend(Legend::Names("Layer 2\nhead #".into())));
+    }
+    Ok(Figure::side_by_side("What heads that match perfectly copy, by output", one_legend(panels), 3).into())
+}
+
+/// The right label of each sequence of the evaluator with all of them.
+fn targets(run: &Run) -> Result<Vec<u32>> {
+    let evaluator = run.experiment.evaluators.iter().find(|evaluator| evaluator.name == ANALYSIS && evaluator.exhaustive);
+    let Some(evaluator) = evaluator else {
+        return Err(Error::Invalid(format!("{}: it has no evaluator \"{ANALYSIS}\" with exhaustive = true", run.folder.display())));
+    };
+    let all = Exhaustive::new(&run.experiment, evaluator)?;
+    Ok(all.sequences(0..all.count()).labels.chunks(Exhaustive::PAIRS).map(|labels| labels[Exhaustive::PAIRS - 1]).collect())
+}
+
 /// Table 3: table 2 with perfect matching.
 pub fn copying(runs: &Runs) -> Result<Product> {
     complementary(&runs.of("main_analysis")?, runs.of("match_one_head")?)
@@ -146,7 +182,11 @@ pub fn pairs(runs: &Runs) -> Result<Product> {
 
 /// Figure 18: what a head's strength has to do with what it can do alone, over seeds.
 pub fn seeds(runs: &Runs) -> Result<Product> {
-    let (whole, alone, trained) = (runs.of("main_analysis")?, by_seed(runs.of("only_head")?), by_seed(runs.of("single_head")?));
+    // Further seeds lie in folders of their own, if they were run.
+    let both = |name: &str, more: &str| -> Result<Vec<Run>> { Ok(runs.of(name)?.into_iter().chain(runs.of(more)?).collect()) };
+    let whole = both("main_analysis", "seeds_analysis")?;
+    let alone = by_seed(both("only_head", "seeds_only_head")?);
+    let trained = by_seed(both("single_head", "seeds_single_head")?);
     let of = |seeds: &'_ [(i64, Vec<Run>)], seed: i64, measure: &dyn Fn(&Run) -> Result<f64>| -> Result<Vec<(usize, f64)>> {
         let group = seeds.iter().filter(|(other, _)| *other == seed).flat_map(|(_, group)| group);
         group.map(|run| Ok((only(run)?, measure(run)?))).collect()
@@ -186,9 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_orders_are_told_apart() {
-        let sets = [vec![3], vec![1, 3], vec![1, 2, 3], vec![1], vec![1, 2], vec![1, 2, 7]];
-        let found: Vec<usize> = (0..8).filter(|&head| splits(&sets, head)).collect();
-        assert_eq!(found, [3]);
+    fn heads_are_added_in_the_order_of_their_strength() {
+        assert_eq!(by_strength(&[0.4, 0.7, -0.1, 0.8]), [3, 1, 0, 2]);
     }
 }

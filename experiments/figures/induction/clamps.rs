@@ -23,7 +23,8 @@ pub fn dynamics(runs: &Runs) -> Result<Product> {
     for (name, folder, colour) in CLAMPS {
         series.extend(lines(name, &runs.of(folder)?, colour, |run| Ok(before(run.loss(TRAIN)?, 4e5)))?);
     }
-    let panel = Panel::new(sequences(), Axis::of("Loss")).with(thick_first(series)).legend(Legend::Names("\"Clamped\" steps".into()));
+    let axes = Panel::new(sequences().between(0.0, 4e5), Axis::of("Loss"));
+    let panel = axes.with(thick_first(series)).legend(Legend::Names("\"Clamped\" steps".into()));
     Ok(Figure::of("Loss when various steps are clamped", panel).into())
 }
 

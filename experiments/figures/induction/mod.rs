@@ -58,7 +58,9 @@ pub const ENTRIES: &[Entry] = &[
     Entry { name: "figure_13", needs: &["main_analysis", "only_head", "without_head"], make: heads::losses },
     Entry { name: "figure_14", needs: &["main_analysis", "adding_heads"], make: additivity::adding },
     Entry { name: "figure_15", needs: &["strength"], make: additivity::strengths },
-    Entry { name: "figure_16", needs: &["main_analysis", "only_head", "match_one_head"], make: additivity::perfected },
+    Entry { name: "figure_16a", needs: &["main_analysis", "only_head", "match_one_head"], make: additivity::perfected },
+    Entry { name: "figure_16b", needs: &["main_analysis", "match_one_head"], make: additivity::mistakes },
+    Entry { name: "figure_16c", needs: &["main_analysis", "match_one_head"], make: additivity::accuracies_by_output },
     Entry { name: "figure_17", needs: &["main", "pair_heads"], make: additivity::pairs },
     Entry { name: "figure_18", needs: &["main_analysis", "only_head", "single_head"], make: additivity::seeds },
     Entry { name: "section_3", needs: &["main_analysis", "layer_0_cut"], make: wiring::layer_cut },
@@ -69,17 +71,31 @@ pub const ENTRIES: &[Entry] = &[
 ];
 
 /// Folders of replays: of which runs, and of how many checkpoints (all, if it is not said).
-const REPLAYS: &[(&str, &str, Option<usize>)] =
-    &[("main_analysis", "main", None), ("layer_0_cut", "main", Some(1)), ("only_head", "main", Some(1)), ("without_head", "main", Some(1))];
+const REPLAYS: &[(&str, &str, Option<usize>)] = &[
+    ("main_analysis", "main", None),
+    ("layer_0_cut", "main", Some(1)),
+    ("only_head", "main", Some(1)),
+    ("without_head", "main", Some(1)),
+    ("preserve_ablation", "main", Some(1)),
+    ("pairs_ablation", "main", Some(1)),
+    ("adding_heads", "main", Some(1)),
+    ("match_one_head", "main", Some(1)),
+    ("direct_path", "main", None),
+    ("progress", "one_head", None),
+];
 
 /// The command that makes the runs of a folder.
 pub fn command(folder: &str, root: &Path) -> String {
-    let (file, out) = (format!("experiments/induction/{folder}.toml"), root.join(folder));
+    let (file, out) = (format!("{folder}.toml"), root.join(folder));
     match REPLAYS.iter().find(|replay| replay.0 == folder) {
-        None => format!("optogen run {file} --grid seeds.init=5,6,7 --out {} --resume", out.display()),
+        None => {
+            let donors = if folder == "graft" { " --grid pass.finished.donor=RUN,…" } else { "" };
+            format!("optogen run experiments/induction/{file}{donors} --out {} --resume", out.display())
+        }
         Some((_, of, spread)) => {
             let spread = spread.map_or_else(String::new, |count| format!(" --spread {count}"));
-            format!("optogen replay {} --with {file}{spread} --out {} --resume", root.join(of).display(), out.display())
+            let of = root.join(of);
+            format!("optogen replay {} --with experiments/induction/replays/{file}{spread} --out {} --resume", of.display(), out.display())
         }
     }
 }

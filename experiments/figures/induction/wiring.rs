@@ -77,7 +77,7 @@ pub fn diagrams(runs: &Runs) -> Result<Product> {
             panel("Value\ncomposition", values, score, Some("Score")),
         ],
     ];
-    Ok(Figure { title: "What heads of layer 1 do for each head of layer 2 alone".into(), rows, size: (2300, 1560) }.into())
+    Ok(Figure { title: "What heads of layer 1 do for each head of layer 2 alone".into(), rows, size: (2120, 1500) }.into())
 }
 
 /// Scores of composition of the heads of layer 1 with those of layer 2, at the last checkpoint.
