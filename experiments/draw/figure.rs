@@ -159,6 +159,14 @@ impl Figure {
         Self { title: title.into(), size: if across == 1 && rows.len() == 1 { (1600, 960) } else { size }, rows }
     }
 
+    /// As `side_by_side`, of panels that share one legend: it stands at the right of the first row.
+    pub fn alike(title: &str, mut panels: Vec<Panel>, across: usize) -> Self {
+        let shown = across.clamp(1, panels.len().max(1)) - 1;
+        let others = panels.iter_mut().enumerate().filter(|(number, _)| *number != shown);
+        others.for_each(|(_, panel)| panel.legend = Legend::None);
+        Self::side_by_side(title, panels, across)
+    }
+
     /// Draws `NAME.svg` and `NAME.png` in a folder.
     ///
     /// # Errors

@@ -107,7 +107,7 @@ impl Runs {
 /// Draws what can be drawn and says what cannot; returns the exit code.
 ///
 /// # Errors
-/// A run's logs are damaged, or a file cannot be written.
+/// There is no such folder of runs, or a file cannot be written.
 pub fn figures(arguments: &FiguresArguments) -> Result<u8> {
     let runs = Runs::below(&arguments.runs);
     if !arguments.runs.is_dir() {
@@ -122,9 +122,15 @@ pub fn figures(arguments: &FiguresArguments) -> Result<u8> {
             missing.iter().for_each(|folder| eprintln!("  {}", arguments.paper.command(folder, &arguments.runs)));
             continue;
         }
-        write((entry.make)(&runs)?, &arguments.out, entry.name)?;
-        println!("{}", arguments.out.join(entry.name).display());
-        drawn += 1;
+        match (entry.make)(&runs) {
+            Ok(product) => {
+                write(product, &arguments.out, entry.name)?;
+                println!("{}", arguments.out.join(entry.name).display());
+                drawn += 1;
+            }
+            // The others do not need this one's runs.
+            Err(error) => eprintln!("{}: not drawn: {error}", entry.name),
+        }
     }
     Ok(if drawn > 0 { 0 } else { 2 })
 }

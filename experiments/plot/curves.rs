@@ -29,9 +29,7 @@ pub fn curves(runs: &[Run], arguments: &PlotArguments) -> Result<Figure> {
         }
         panels.push(panel.legend(Legend::Names(String::new())));
     }
-    let last = panels.len() - 1;
-    panels.iter_mut().take(last).for_each(|panel| panel.legend = Legend::None);
-    Ok(Figure::side_by_side(metric, panels, 3))
+    Ok(Figure::alike(metric, panels, 3))
 }
 
 /// What is reached by who knows the labels in the context and not which of them is right.
@@ -80,7 +78,7 @@ pub fn heads(runs: &[Run], arguments: &PlotArguments) -> Result<Figure> {
         }
     }
     let across = if arguments.layer.is_some() { 3 } else { 2 };
-    Ok(Figure::side_by_side(measure, panels, across))
+    Ok(Figure::alike(measure, panels, across))
 }
 
 /// The metric that is asked for, if it is one of these.

@@ -73,8 +73,7 @@ pub fn strengths(runs: &Runs) -> Result<Product> {
             Panel::new(sequences(), Axis::of("Loss").between(0.0, 2.0)).titled(title).with(series).level(LN_2, "ln 2").legend(legend),
         );
     }
-    Ok(Figure { size: (2100, 720), ..Figure::side_by_side("Loss with the match clamped to various strengths", one_legend(panels), 3) }
-        .into())
+    Ok(Figure { size: (2100, 720), ..Figure::alike("Loss with the match clamped to various strengths", panels, 3) }.into())
 }
 
 /// Figure 16, left: accuracy of each head alone, matching by itself and perfectly.
@@ -101,7 +100,7 @@ pub fn perfected(runs: &Runs) -> Result<Product> {
             .legend(Legend::Names("Match:".into()));
         panels.push(panel);
     }
-    Ok(Figure::side_by_side("Accuracy of heads alone when their match is made perfect", one_legend(panels), 3).into())
+    Ok(Figure::alike("Accuracy of heads alone when their match is made perfect", panels, 3).into())
 }
 
 /// Figure 16, middle: on which labels a head that matches perfectly is wrong.
@@ -138,7 +137,7 @@ fn by_output(runs: &Runs, label: &str, number: fn(f64, f64, f64, f64) -> f64) ->
         let panel = Panel::new(Axis::of("Output class").whole(0..outputs), Axis::of(label).between(0.0, 1.0));
         panels.push(panel.titled(&seed_title(*seed, seeds.len())).with(series).legend(Legend::Names("Layer 2\nhead #".into())));
     }
-    Ok(Figure::side_by_side("What heads that match perfectly copy, by output", one_legend(panels), 3).into())
+    Ok(Figure::alike("What heads that match perfectly copy, by output", panels, 3).into())
 }
 
 /// The right label of each sequence of the evaluator with all of them.
@@ -177,7 +176,7 @@ pub fn pairs(runs: &Runs) -> Result<Product> {
         let panel = Panel::new(sequences(), Axis::of("Loss")).titled(&seed_title(*seed, seeds.len())).with(series);
         panels.push(panel.legend(Legend::Names(with)));
     }
-    Ok(Figure::side_by_side("Loss when training with two heads of layer 2", one_legend(panels), 3).into())
+    Ok(Figure::alike("Loss when training with two heads of layer 2", panels, 3).into())
 }
 
 /// Figure 18: what a head's strength has to do with what it can do alone, over seeds.
@@ -211,8 +210,7 @@ pub fn seeds(runs: &Runs) -> Result<Product> {
         axes.with(series).legend(Legend::Names("Seed".into()))
     };
     let panels = columns.into_iter().zip(labels).map(panel).collect();
-    Ok(Figure { size: (2000, 760), ..Figure::side_by_side("Induction strength of heads and what they can do", one_legend(panels), 3) }
-        .into())
+    Ok(Figure { size: (2000, 760), ..Figure::alike("Induction strength of heads and what they can do", panels, 3) }.into())
 }
 
 /// After how many sequences a run has learned; its last evaluation if it has not.

@@ -1,6 +1,6 @@
 //! Section 3: the losses of a whole run, and the heads that form in it.
 
-use super::{ANALYSIS, LAYER, Runs, lines, one_legend, seed_title, sequences, thick_first};
+use super::{ANALYSIS, LAYER, Runs, lines, seed_title, sequences, thick_first};
 use crate::draw::{Axis, CLEARLY_APART, DARK, Figure, Legend, Panel, Series};
 use crate::figures::Product;
 use optogen::Result;
@@ -33,5 +33,5 @@ pub fn strengths(runs: &Runs) -> Result<Product> {
             .legend(Legend::Names("Layer 2\nhead #".into())))
     };
     let panels = replays.iter().map(panel).collect::<Result<_>>()?;
-    Ok(Figure::side_by_side("Induction strength of every head of layer 2", one_legend(panels), 3).into())
+    Ok(Figure::alike("Induction strength of every head of layer 2", panels, 3).into())
 }

@@ -1,6 +1,6 @@
 //! Sections 3.1 and appendices F and G: what each head of layer 2 does alone, and what the others do without it.
 
-use super::{ANALYSIS, LAYER, Runs, TRAIN, by_seed, one_legend, seed_title, sequences};
+use super::{ANALYSIS, LAYER, Runs, TRAIN, by_seed, seed_title, sequences};
 use crate::draw::{Axis, BLACK, DARK, Figure, Legend, Look, Panel, Series, Shape};
 use crate::figures::Product;
 use crate::figures::tables::{Column, Table};
@@ -46,7 +46,7 @@ fn after_ablations(runs: &Runs, metric: &str, label: &str, range: (f64, f64)) ->
         panels.push(panel);
     }
     let title = format!("{label} at the end of training after various ablations in layer 2");
-    Ok(Figure::side_by_side(&title, one_legend(panels), 3).into())
+    Ok(Figure::alike(&title, panels, 3).into())
 }
 
 /// Figure 4b: training with a single head of layer 2.
@@ -69,7 +69,7 @@ pub fn alone(runs: &Runs) -> Result<Product> {
             .legend(Legend::Names("Layer 2\nhead #".into()));
         panels.push(panel);
     }
-    Ok(Figure::side_by_side("Loss when training with a single head of layer 2", one_legend(panels), 3).into())
+    Ok(Figure::alike("Loss when training with a single head of layer 2", panels, 3).into())
 }
 
 /// Table 2: how often a head alone is right where the strongest one alone is wrong, and how often at all.
