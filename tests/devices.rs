@@ -12,7 +12,7 @@ const PROGRAM: Program = Program(env!("CARGO_BIN_EXE_optogen"));
 const TOLERANCE: f64 = 2e-3;
 
 /// … and in the first step, before anything could add up.
-const FIRST: f64 = 2e-6;
+const FIRST: f64 = 2e-5;
 
 /// A column of a table, all rows.
 fn column(run: &Path, table: &str, name: &str) -> Vec<f64> {
