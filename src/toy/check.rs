@@ -134,7 +134,7 @@ first = 10
 
     #[test]
     fn every_key_is_a_column() {
-        let all = ["evaluation.at=[1]", "toy.until_loss=1e-6", "checkpoint.every=5", "toy.alpha=.2", "toy.mu2=1", "seeds.true=1"];
+        let all = ["evaluation.at=[1]", "toy.until_loss=1e-6", "checkpoint.every=5", "toy.alpha=0.2", "toy.mu2=1", "seeds.true=1"];
         let names = |own: &ToyExperiment| own.flat().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
         let (full, plain) = (read(BASE, &all).unwrap().remove(0), read(BASE, &[]).unwrap().remove(0));
         assert_eq!(names(&full), names(&plain));
