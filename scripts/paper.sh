@@ -66,6 +66,8 @@ main_text() {
     train match "matching given (figure 5b: 1, 2, 3qk, 4)"
     train copy "copying given (figure 5b: 3v, 5)"
     train layer_1_copy "layer 0 and copying given (figure 5b: 1, 2, 3v, 5)"
+    train_to toy/tensor_product ../toy/tensor_product "the toy model (figure 5a, 9)"
+    step toy/figures "its figures, in $runs/toy/figures" "$optogen" figures toy "$runs/toy" --out "$runs/toy/figures"
     train single_head "learning with a single head (figure 4b)"
     train layer_1_copy_classes "subcircuit B, classes (figure 6)"
     train layer_1_copy_labels "subcircuit B, labels (figure 6)"
@@ -79,6 +81,10 @@ main_text() {
 
 appendix() {
     local one donors
+    if ! compgen -G "$runs/main/run=*" > /dev/null; then
+        echo "there are no runs in $runs/main, and the appendix looks at them; first: scripts/paper.sh main $scale $runs" >&2
+        exit 2
+    fi
     one=$(with_seed main 5)
     donors=$(printf '%s\n' "$runs"/main/run=*/experiment.toml | xargs -n 1 dirname | paste -sd ,)
     train graft "layer 0 of finished runs (figure 7)" --grid "pass.finished.donor=$donors"
