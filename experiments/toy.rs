@@ -147,13 +147,13 @@ mod tests {
         let row = |values: &[(&str, f64)]| values.iter().map(|(name, value)| (name.to_string(), *value)).collect::<Vec<_>>();
         let rows = [("one", row(&[("loss", 0.25), ("mechanism_1", 1e-6)])), ("two", row(&[("loss", 12.0)]))];
         let expected = "\
----------------------------
-run       loss   mechanism
-                         1
-===========================
-one   0.250000    0.000001
+--------------------------
+run       loss  mechanism
+                        1
+==========================
+one   0.250000   0.000001
 two  12.000000
----------------------------
+--------------------------
 ";
         assert_eq!(ends(&rows).lines().map(str::trim_end).collect::<Vec<_>>(), expected.lines().collect::<Vec<_>>());
     }

@@ -231,7 +231,7 @@ fn replays_take_further_interventions() {
         assert_ne!(numbers(replayed, "eval", "loss")[..4], numbers(&own, "eval", "loss")[..4]);
     }
     assert_ne!(numbers(&all[0], "eval", "loss"), numbers(&all[1], "eval", "loss"));
-    let (each, out) = (BASE.replace("base", "each_head"), home.path().join("each"));
+    let (each, out) = (BASE.replace("base", "replays/only_head"), home.path().join("each"));
     PROGRAM.succeed(&["replay", run, "--with", &each, "--out", out.to_str().unwrap(), "--spread", "1", "--quiet"]);
     assert_eq!(runs(&out).len(), 8);
     // An intervention that is not for replays leaves the run's own numbers.
