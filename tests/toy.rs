@@ -301,7 +301,8 @@ fn what_is_not_for_toy_models_is_refused() {
         "error: --set toy.stpes=5: unknown key \"stpes\" in [toy]; did you mean \"steps\"?"
     );
     assert!(refused(&["sites", file]).ends_with("tensor_product.toml: a toy model, for which there is only `optogen run` and its tables"));
-    let message = refused(&["run", file, "--out", out_text, "--set", "toy.dimensions=", "--set", "toy.vectors=nowhere.h5"]);
+    let message =
+        refused(&["run", file, "--out", out_text, "--set", "toy.dimensions=", "--set", "toy.vectors=nowhere.h5", "--set", "sweep="]);
     assert_eq!(message, "error: nowhere.h5: No such file or directory (os error 2)");
     let vectors = format!("toy.vectors={TOY}");
     let given = [
