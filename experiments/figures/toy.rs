@@ -129,9 +129,11 @@ fn progress_measures(runs: &Runs) -> Result<Product> {
 /// When a tensor product is learned, for each beginning and clamp.
 fn plateaus(runs: &Runs) -> Result<Product> {
     let (mut clamped, mut seeds, mut learned, mut last) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for run in runs_of(runs, "tensor_product")? {
+    let mut all = runs_of(runs, "tensor_product")?;
+    all.sort_by_key(|run| (run.seed, CLAMPS.iter().position(|(clamped, _)| *clamped == run.clamped)));
+    for run in all {
         let loss = run.loss()?;
-        learned.push(first_below(&loss, LEARNED).unwrap_or(f64::NAN));
+        learned.push(first_below(&loss, LEARNED).map(|steps| steps as i64));
         last.push(loss.last().map_or(f64::NAN, |point| point.1));
         seeds.push(run.seed);
         clamped.push(run.clamped);
@@ -139,7 +141,7 @@ fn plateaus(runs: &Runs) -> Result<Product> {
     Ok(Product::Table(Table::of([
         ("clamped", Column::Names(clamped)),
         ("seed", Column::Whole(seeds)),
-        ("steps until loss < .01", Column::Numbers(learned)),
+        ("steps until loss < .01", Column::Whole(learned)),
         ("last loss", Column::Numbers(last)),
     ])))
 }
@@ -164,7 +166,14 @@ fn strategies(run: &ToyRun, with_cost: bool, below: f64) -> Result<Vec<Series>> 
 /// How the quick mechanism comes and goes.
 fn coopetition(runs: &Runs) -> Result<Product> {
     let all = runs_of(runs, "coopetition")?;
-    let Some(run) = all.first() else { return Err(Error::Invalid("there is no run of coopetition".into())) };
+    let mut converged = None;
+    for run in &all {
+        if converged.is_none() && first_below(&run.loss()?, CONVERGED).is_some() {
+            converged = Some(run);
+        }
+    }
+    // A beginning from which it comes to its end in time, where there is one.
+    let Some(run) = converged.or(all.first()) else { return Err(Error::Invalid("there is no run of coopetition".into())) };
     let panel = Panel::new(Axis::of("Steps"), Axis::of("Loss")).with(strategies(run, false, 0.0)?).legend(Legend::Names(String::new()));
     Ok(Figure::of("Two mechanisms help each other, and then one is dropped", panel).into())
 }
@@ -192,32 +201,28 @@ fn every_seed(runs: &Runs, folder: &str, below: f64) -> Result<Product> {
 fn mechanisms(runs: &Runs) -> Result<Product> {
     let mut names = Vec::new();
     let mut seeds = Vec::new();
-    let mut numbers: [Vec<f64>; 6] = Default::default();
+    let (mut steps, mut converged) = (Vec::new(), Vec::new());
+    let mut numbers: [Vec<f64>; 4] = Default::default();
     for folder in ["coopetition", "coopetition_no_bias"] {
         for run in runs_of(runs, folder)? {
             let (loss, one, two) = (run.loss()?, run.measure("mechanism_1", "")?, run.measure("mechanism_2", "")?);
             let least = |points: &Points| points.iter().map(|point| point.1).fold(f64::INFINITY, f64::min);
             let last = |points: &Points| points.last().map_or(f64::NAN, |point| point.1);
-            let row = [
-                loss.last().map_or(f64::NAN, |point| point.0),
-                last(&loss),
-                first_below(&loss, CONVERGED).unwrap_or(f64::NAN),
-                least(&one),
-                last(&one),
-                last(&two),
-            ];
+            steps.push(loss.last().map(|point| point.0 as i64));
+            converged.push(first_below(&loss, CONVERGED).map(|steps| steps as i64));
+            let row = [last(&loss), least(&one), last(&one), last(&two)];
             numbers.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
             names.push(folder.to_owned());
             seeds.push(run.seed);
         }
     }
-    let [steps, loss, converged, least, one, two] = numbers.map(Column::Numbers);
+    let [loss, least, one, two] = numbers.map(Column::Numbers);
     Ok(Product::Table(Table::of([
         ("experiment", Column::Names(names)),
         ("seed", Column::Whole(seeds)),
-        ("steps", steps),
+        ("steps", Column::Whole(steps)),
         ("last loss", loss),
-        ("steps until loss < 1e-6", converged),
+        ("steps until loss < 1e-6", Column::Whole(converged)),
         ("least of mechanism 1", least),
         ("last of mechanism 1", one),
         ("last of mechanism 2", two),
