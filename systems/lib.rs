@@ -61,7 +61,10 @@ static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// # Safety
 /// The environment changes: no other thread may run yet. The first thing that `main` does.
 pub unsafe fn keep_operations_whole() {
-    unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
+    for threads in ["CANDLE_NUM_THREADS", "RAYON_NUM_THREADS"] {
+        // The second is asked for at every product of matrices: for want of it /proc/cpuinfo is read each time. Our own pool is told how many.
+        unsafe { std::env::set_var(threads, "1") };
+    }
 }
 
 /// An app of some plugins, ready to be driven by hand.
