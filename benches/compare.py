@@ -70,7 +70,7 @@ def products(case):
 GROWTH = [
     ("layers", [1, 2, 4, 8, 12], lambda n: [f"model.layers={n}"]),
     ("width", [32, 64, 128, 256], lambda n: [f"model.width={n}"]),
-    ("context", [2, 4, 8, 16, 32], lambda n: [f"data.mixture.0.context={n}", "evaluator="]),
+    ("context", [2, 4, 8, 16, 32], lambda n: [f"data.mixture.0.context={n}", f"data.mixture.0.burstiness={n // 2}", "evaluator="]),
     ("labels", [5, 50, 500, 5000], lambda n: [f"data.relabel={{ labels = {n} }}", "evaluator="]),
     ("models", [1, 2, 4, 8, 16, 32], lambda n: []),
 ]
