@@ -131,7 +131,10 @@ impl Plan {
             return Some(silenced);
         }
         let main = &self.passes[self.main];
-        if main.running.is_some() || main.input.is_some() {
+        // Another model may give the logits.
+        let held = |clamp: &Planned| clamp.strengths(now).iter().any(|&strength| strength > 0.0);
+        let handed_over = self.passes.iter().flat_map(|pass| &pass.clamps).any(|clamp| clamp.hands_over() && held(clamp));
+        if main.running.is_some() || main.input.is_some() || handed_over {
             return None;
         }
         for clamp in &main.clamps {
