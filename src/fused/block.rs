@@ -5,17 +5,15 @@ use super::lanes::{LANES, Lanes};
 use super::norm::Normalised;
 use super::places::{BlockPlaces, MlpPlaces};
 use super::sizes::{Rows, Sizes};
+use super::weights::Weights;
 use crate::ops::Real;
+use crate::ops::gelu_and_slope;
 use crate::ops::matrix::{Matrix, product, spaced_product};
-use crate::ops::{bend_gelu, slope_gelu};
 use candle_core::Result;
 
 /// What a block leaves for its backward pass.
 #[derive(Default)]
 pub(super) struct Block<T> {
-    /// Weights in the order of the lanes.
-    qkv: Vec<T>,
-    projection: Vec<T>,
     normalised: Normalised<T>,
     q: Vec<T>,
     kv: Vec<T>,
@@ -29,8 +27,9 @@ pub(super) struct Block<T> {
 #[derive(Default)]
 struct Mlp<T> {
     normalised: Normalised<T>,
-    before: Vec<T>,
-    after: Vec<T>,
+    /// What comes out of the bend, and its slope there.
+    hidden: Vec<T>,
+    slopes: Vec<T>,
 }
 
 /// Gradients on their way, with room that all blocks use in turn.
@@ -45,7 +44,14 @@ pub(super) struct Grads<T> {
     hidden: Vec<T>,
     qkv_weight: Vec<T>,
     projection: Vec<T>,
-    pub room: Room<T>,
+    pub scratch: Scratch<T>,
+}
+
+/// Room that all passes use in turn.
+#[derive(Default)]
+pub(super) struct Scratch<T> {
+    room: Room<T>,
+    weights: Weights<T>,
 }
 
 /// Where a block stands.
@@ -96,24 +102,21 @@ fn lanes_mut<T>(numbers: &mut [T]) -> &mut [Lanes<T>] {
 
 impl<T: Real> Block<T> {
     /// `stream` [rows, D] → `out` [B·T or B, D].
-    pub fn forward(&mut self, at: At<T>, stream: &[T], out: &mut Vec<T>, room: &mut Room<T>) {
+    pub fn forward(&mut self, at: At<T>, stream: &[T], out: &mut Vec<T>, scratch: &mut Scratch<T>) {
         let (sizes, places) = (at.sizes, at.places);
         let (width, padded) = (sizes.width, sizes.padded());
         let rows = stream.len() / width;
-        self.qkv.resize(3 * padded * width, T::zero());
-        sizes.rows_into_lanes(3, at.weights[places.qkv], &mut self.qkv);
-        self.projection.resize(width * padded, T::zero());
-        sizes.columns_into_lanes(at.weights[places.projection], &mut self.projection);
+        let Scratch { room, weights } = scratch;
         self.normalised.forward(places.norm, at.weights, stream);
 
         let (queries, offset, stride) = at.query_span(rows);
-        let (q_weight, kv_weight) = self.qkv.split_at(padded * width);
+        let qkv = weights.qkv_by_columns(sizes, at.weights[places.qkv]);
         self.q.resize(queries * padded, T::zero());
         let query_rows = Matrix::spaced(&self.normalised.rows()[offset..], queries, width, stride);
-        product(query_rows, Matrix::rows(q_weight, padded, width).transposed(), &mut self.q, false);
+        product(query_rows, Matrix::spaced(qkv, width, padded, 3 * padded), &mut self.q, false);
         self.kv.resize(rows * 2 * padded, T::zero());
         let all_rows = Matrix::rows(self.normalised.rows(), rows, width);
-        product(all_rows, Matrix::rows(kv_weight, 2 * padded, width).transposed(), &mut self.kv, false);
+        product(all_rows, Matrix::spaced(&qkv[padded..], width, 2 * padded, 3 * padded), &mut self.kv, false);
 
         let attending = at.attending();
         let count = sizes.sequences * attending.count();
@@ -126,10 +129,10 @@ impl<T: Real> Block<T> {
         for (own, row) in middle.chunks_exact_mut(width).enumerate() {
             row.copy_from_slice(&stream[at.row_below(own) * width..][..width]);
         }
-        let projection = Matrix::rows(&self.projection, width, padded);
-        product(Matrix::rows(&self.z, count, padded), projection.transposed(), middle, true);
+        let projection = weights.projection_by_columns(sizes, at.weights[places.projection]);
+        product(Matrix::rows(&self.z, count, padded), Matrix::rows(projection, padded, width), middle, true);
         if let Some(places) = &places.mlp {
-            self.mlp.forward(places, at.weights, &self.middle, width, out);
+            self.mlp.forward(places, at.weights, &self.middle, out, weights);
         }
     }
 
@@ -159,15 +162,17 @@ impl<T: Real> Block<T> {
         if let Some(places) = &places.mlp {
             self.mlp.backward(places, at.weights, &self.middle, width, grads, of)?;
         }
+        let Scratch { room, weights } = &mut grads.scratch;
         let attending = at.attending();
         let count = sizes.sequences * attending.count();
 
         grads.z.resize(count * padded, T::zero());
         let grad_out = Matrix::rows(&grads.stream, count, width);
-        product(grad_out, Matrix::rows(&self.projection, width, padded), &mut grads.z, false);
-        grads.projection.resize(width * padded, T::zero());
-        product(grad_out.transposed(), Matrix::rows(&self.z, count, padded), &mut grads.projection, false);
-        sizes.columns_from_lanes(&grads.projection, of[places.projection]);
+        let projection = weights.projection(sizes, at.weights[places.projection]);
+        product(grad_out, Matrix::rows(projection, width, padded), &mut grads.z, false);
+        grads.projection.resize(padded * width, T::zero());
+        product(Matrix::rows(&self.z, count, padded).transposed(), grad_out, &mut grads.projection, false);
+        weights.projection_from_lanes(sizes, &grads.projection, of[places.projection]);
 
         let (queries, offset, stride) = at.query_span(rows);
         for (room, size) in [(&mut grads.q, queries * padded), (&mut grads.kv, rows * 2 * padded)] {
@@ -175,7 +180,7 @@ impl<T: Real> Block<T> {
             room.resize(size, T::zero());
         }
         let (grad_q, grad_kv) = (lanes_mut(&mut grads.q), lanes_mut(&mut grads.kv));
-        attending.backward(lanes(&self.q), lanes(&self.kv), &self.pattern, lanes(&grads.z), grad_q, grad_kv, &mut grads.room);
+        attending.backward(lanes(&self.q), lanes(&self.kv), &self.pattern, lanes(&grads.z), grad_q, grad_kv, room);
 
         grads.qkv_weight.resize(3 * padded * width, T::zero());
         let (grad_q_weight, grad_kv_weight) = grads.qkv_weight.split_at_mut(padded * width);
@@ -185,7 +190,7 @@ impl<T: Real> Block<T> {
         product(grad_kv.transposed(), Matrix::rows(self.normalised.rows(), rows, width), grad_kv_weight, false);
         sizes.rows_from_lanes(3, &grads.qkv_weight, of[places.qkv]);
 
-        let (q_weight, kv_weight) = self.qkv.split_at(padded * width);
+        let (q_weight, kv_weight) = weights.qkv(sizes, at.weights[places.qkv]).split_at(padded * width);
         grads.rows.resize(rows * width, T::zero());
         product(grad_kv, Matrix::rows(kv_weight, 2 * padded, width), &mut grads.rows, false);
         spaced_product(grad_q, Matrix::rows(q_weight, padded, width), &mut grads.rows[offset..], stride, true);
@@ -203,23 +208,24 @@ impl<T: Real> Block<T> {
 }
 
 impl<T: Real> Mlp<T> {
-    fn forward(&mut self, places: &MlpPlaces, weights: &[&[T]], middle: &[T], width: usize, out: &mut Vec<T>) {
+    fn forward(&mut self, places: &MlpPlaces, weights: &[&[T]], middle: &[T], out: &mut Vec<T>, room: &mut Weights<T>) {
+        let width = weights[places.fc2.1].len();
         let rows = middle.len() / width;
         self.normalised.forward(places.norm, weights, middle);
         let (weight, bias) = (weights[places.fc1.0], weights[places.fc1.1]);
         let hidden = bias.len();
-        self.before.resize(rows * hidden, T::zero());
-        self.before.chunks_exact_mut(hidden).for_each(|row| row.copy_from_slice(bias));
+        self.slopes.resize(rows * hidden, T::zero());
+        self.slopes.chunks_exact_mut(hidden).for_each(|row| row.copy_from_slice(bias));
         let input = Matrix::rows(self.normalised.rows(), rows, width);
-        product(input, Matrix::rows(weight, hidden, width).transposed(), &mut self.before, true);
-        self.after.resize(rows * hidden, T::zero());
-        self.after.iter_mut().zip(&self.before).for_each(|(to, &x)| *to = bend_gelu(x));
+        product(input, Matrix::rows(room.by_columns(weight, width), width, hidden), &mut self.slopes, true);
+        self.hidden.resize(rows * hidden, T::zero());
+        self.hidden.iter_mut().zip(&mut self.slopes).for_each(|(to, x)| (*to, *x) = gelu_and_slope(*x));
         let (weight, bias) = (weights[places.fc2.0], weights[places.fc2.1]);
         out.resize(rows * width, T::zero());
         for (out, row) in out.chunks_exact_mut(width).zip(middle.chunks_exact(width)) {
             out.iter_mut().zip(row).zip(bias).for_each(|((out, &x), &bias)| *out = x + bias);
         }
-        product(Matrix::rows(&self.after, rows, hidden), Matrix::rows(weight, width, hidden).transposed(), out, true);
+        product(Matrix::rows(&self.hidden, rows, hidden), Matrix::rows(room.by_columns(weight, hidden), hidden, width), out, true);
     }
 
     /// Adds to `grads.stream` what goes through the MLP.
@@ -236,10 +242,10 @@ impl<T: Real> Mlp<T> {
         let hidden = weights[places.fc1.1].len();
         let grad_out = Matrix::rows(&grads.stream, rows, width);
         add_up_rows(&grads.stream, of[places.fc2.1]);
-        product(grad_out.transposed(), Matrix::rows(&self.after, rows, hidden), of[places.fc2.0], false);
+        product(grad_out.transposed(), Matrix::rows(&self.hidden, rows, hidden), of[places.fc2.0], false);
         grads.hidden.resize(rows * hidden, T::zero());
         product(grad_out, Matrix::rows(weights[places.fc2.0], width, hidden), &mut grads.hidden, false);
-        grads.hidden.iter_mut().zip(&self.before).for_each(|(grad, &x)| *grad *= slope_gelu(x));
+        grads.hidden.iter_mut().zip(&self.slopes).for_each(|(grad, &slope)| *grad *= slope);
         add_up_rows(&grads.hidden, of[places.fc1.1]);
         let grad_hidden = Matrix::rows(&grads.hidden, rows, hidden);
         product(grad_hidden.transposed(), Matrix::rows(self.normalised.rows(), rows, width), of[places.fc1.0], false);

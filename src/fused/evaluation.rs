@@ -1,8 +1,7 @@
 //! A forward pass for evaluation: logits at the query and, where they are asked for, the pattern of every head.
 
 use super::Silenced;
-use super::attention::Room;
-use super::block::Block;
+use super::block::{Block, Scratch};
 use super::input::Input;
 use super::lanes::Lanes;
 use super::output::Output;
@@ -20,7 +19,7 @@ pub struct FusedEvaluation<T: Real = f32> {
     block: Block<T>,
     heard: Vec<Vec<Lanes<T>>>,
     output: Output<T>,
-    room: Room<T>,
+    scratch: Scratch<T>,
 }
 
 impl<T: Real> FusedEvaluation<T> {
@@ -40,7 +39,7 @@ impl<T: Real> FusedEvaluation<T> {
             block: Block::default(),
             heard: Vec::new(),
             output: Output::default(),
-            room: Room::default(),
+            scratch: Scratch::default(),
         })
     }
 
@@ -61,7 +60,7 @@ impl<T: Real> FusedEvaluation<T> {
         for layer in 0..layers {
             let query_alone = layer + 1 == layers && !patterns;
             let at = view.block(layer, &self.input, query_alone, &self.heard[layer]);
-            self.block.forward(at, &self.below, &mut self.above, &mut self.room);
+            self.block.forward(at, &self.below, &mut self.above, &mut self.scratch);
             if patterns {
                 let shape = (1, sizes.sequences, sizes.heads, sizes.tokens, sizes.tokens);
                 seen.push(Tensor::from_vec(self.block.pattern(sizes), shape, input.features.device())?);

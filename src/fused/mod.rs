@@ -19,6 +19,7 @@ mod sizes;
 mod step;
 #[cfg(test)]
 mod tests;
+mod weights;
 
 pub use evaluation::FusedEvaluation;
 pub use step::Fused;

@@ -75,20 +75,6 @@ impl Sizes {
             });
         }
     }
-
-    /// Columns of a weight `[D, D]` in the order of the lanes, `[D, padded]`.
-    pub fn columns_into_lanes<T: Copy>(&self, from: &[T], to: &mut [T]) {
-        for (from, to) in from.chunks_exact(self.width).zip(to.chunks_exact_mut(self.padded())) {
-            self.each_place(|own, padded| to[padded] = from[own]);
-        }
-    }
-
-    /// The transpose of `columns_into_lanes`.
-    pub fn columns_from_lanes<T: Copy>(&self, from: &[T], to: &mut [T]) {
-        for (from, to) in from.chunks_exact(self.padded()).zip(to.chunks_exact_mut(self.width)) {
-            self.each_place(|own, padded| to[own] = from[padded]);
-        }
-    }
 }
 
 /// Which row of a stream holds a token.

@@ -94,7 +94,7 @@ impl<T: Real> Member<T> {
         for (layer, block) in self.blocks.iter_mut().enumerate() {
             let at = view.block(layer, &self.input, layer + 1 == layers, &self.heard[layer]);
             let (below, above) = self.streams.split_at_mut(layer + 1);
-            block.forward(at, &below[layer], &mut above[0], &mut self.grads.room);
+            block.forward(at, &below[layer], &mut above[0], &mut self.grads.scratch);
         }
         self.output.forward(view, &self.streams[layers])
     }

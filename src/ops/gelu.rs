@@ -34,18 +34,13 @@ fn bend<T: Real>(x: T) -> T {
     T::one() - T::of(2.0) / ((inner + inner).exponential() + T::one())
 }
 
-/// GELU of one number.
+/// GELU of one number, and its slope there.
 #[inline(always)]
-pub(crate) fn bend_gelu<T: Real>(x: T) -> T {
-    T::of(0.5) * x * (T::one() + bend(x))
-}
-
-/// Its slope.
-#[inline(always)]
-pub(crate) fn slope_gelu<T: Real>(x: T) -> T {
+pub(crate) fn gelu_and_slope<T: Real>(x: T) -> (T, T) {
+    let half = T::of(0.5);
     let t = bend(x);
     let inner = T::of(SLOPE) * (T::one() + T::of(3.0 * CUBIC) * x * x);
-    T::of(0.5) * (T::one() + t + x * (T::one() - t * t) * inner)
+    (half * x * (T::one() + t), half * (T::one() + t + x * (T::one() - t * t) * inner))
 }
 
 impl<T: Real> CustomOp1 for Gelu<T> {
@@ -54,13 +49,13 @@ impl<T: Real> CustomOp1 for Gelu<T> {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, x_at: &Layout) -> Result<(CpuStorage, Shape)> {
-        let y: Vec<T> = slice::<T>(x, x_at)?.iter().map(|&x| bend_gelu(x)).collect();
+        let y: Vec<T> = slice::<T>(x, x_at)?.iter().map(|&x| gelu_and_slope(x).0).collect();
         Ok((T::to_cpu_storage_owned(y), x_at.shape().clone()))
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let numbers = look(x, |x: &[T]| {
-            look(&grad.contiguous()?, |grad: &[T]| Ok(x.iter().zip(grad).map(|(&x, &grad)| grad * slope_gelu(x)).collect::<Vec<T>>()))
+            look(&grad.contiguous()?, |grad: &[T]| Ok(x.iter().zip(grad).map(|(&x, &grad)| grad * gelu_and_slope(x).1).collect::<Vec<T>>()))
         })?;
         Ok(Some(like(x, numbers)?))
     }

@@ -75,13 +75,17 @@ pub(crate) fn transpose<T: Real>(from: &[T], columns: usize, to: &mut [T]) {
     assert!(columns > 0 && from.len() == to.len() && from.len().is_multiple_of(columns));
     let rows = from.len() / columns;
     let (even_rows, even_columns) = (rows - rows % SIDE, columns - columns % SIDE);
-    for left in (0..even_columns).step_by(SIDE) {
-        for top in (0..even_rows).step_by(SIDE) {
-            let square: [[T; SIDE]; SIDE] =
-                std::array::from_fn(|row| std::array::from_fn(|column| from[(top + row) * columns + left..][..SIDE][column]));
-            for column in 0..SIDE {
-                let turned: [T; SIDE] = std::array::from_fn(|row| square[row][column]);
-                to[(left + column) * rows + top..][..SIDE].copy_from_slice(&turned);
+    // Two squares below each other fill a cache line.
+    for band in (0..even_rows).step_by(2 * SIDE) {
+        for left in (0..even_columns).step_by(SIDE) {
+            for top in (band..even_rows.min(band + 2 * SIDE)).step_by(SIDE) {
+                let square = std::array::from_fn(|row| {
+                    let row = from[(top + row) * columns + left..].first_chunk();
+                    *row.expect("the square lies inside")
+                });
+                for (column, turned) in T::turned(square).iter().enumerate() {
+                    to[(left + column) * rows + top..][..SIDE].copy_from_slice(turned);
+                }
             }
         }
     }

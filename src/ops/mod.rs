@@ -23,13 +23,14 @@ pub use adam::{Adam, adam, descend};
 pub(crate) use attention::angles;
 pub use attention::{Heads, attention, attention_and_pattern, attention_composed, pattern, rotated, scores, split, weighted};
 pub use cross_entropy::{cross_entropy, cross_entropy_composed};
-pub(crate) use gelu::{bend_gelu, slope_gelu};
+pub(crate) use gelu::gelu_and_slope;
 pub use gelu::{gelu, gelu_composed};
 pub use layer_norm::{layer_norm, layer_norm_composed};
 pub use linear::{Plus, linear, linear_composed};
 pub use tokens::{interleave, pick, tokens};
 
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, WithDType, bail};
+use wide::f32x8;
 
 /// f32, in which models train, and f64, in which gradients are checked.
 pub trait Real: WithDType + num_traits::Float + std::iter::Sum + Default {
@@ -40,6 +41,11 @@ pub trait Real: WithDType + num_traits::Float + std::iter::Sum + Default {
 
     /// eˣ to within two units in the last place, of plain operations, so that a loop over it runs in vector registers.
     fn exponential(self) -> Self;
+
+    /// Eight rows of eight numbers, rows taken for columns.
+    fn turned(square: [[Self; 8]; 8]) -> [[Self; 8]; 8] {
+        std::array::from_fn(|row| std::array::from_fn(|column| square[column][row]))
+    }
 }
 
 impl Real for f32 {
@@ -59,6 +65,12 @@ impl Real for f32 {
         let power = f32::from_bits((shifted.to_bits().wrapping_add(127)) << 23);
         let value = (sum * r * r + r + 1.0) * power;
         if self < -87.3 { 0.0 } else { value }
+    }
+
+    /// In eight registers.
+    #[inline(always)]
+    fn turned(square: [[f32; 8]; 8]) -> [[f32; 8]; 8] {
+        f32x8::transpose(square.map(f32x8::new)).map(f32x8::to_array)
     }
 }
 
