@@ -228,7 +228,7 @@ impl EvaluatorSequences {
 #[derive(Component, Default)]
 pub struct Evaluation(pub Option<Result<Measured>>);
 
-/// The memory of an evaluator's fused passes, once there was one.
+/// An evaluator's fused passes, once there was one.
 #[derive(Component, Default)]
 pub struct EvaluationMemory(pub Option<FusedEvaluation>);
 

@@ -5,7 +5,6 @@ use crate::stage::{Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use candle_core::Tensor;
-use optogen::batch::Batch;
 use optogen::components::{Active, Losses, Members, Model, Progress, Trouble};
 use optogen::fused::Fused;
 use optogen::gradients::Gradients;
@@ -23,24 +22,16 @@ impl Plugin for BackwardPlugin {
     }
 }
 
-type Cohort<'a> = (
-    (&'a Members, &'a Progress, &'a Transformer, &'a Batch),
-    Option<&'a mut Fused>,
-    &'a mut Losses,
-    &'a mut Gradients,
-    &'a mut Steps,
-    &'a mut Trouble,
-);
+type Cohort<'a> =
+    ((&'a Members, &'a Progress, &'a Transformer), Option<&'a Fused>, &'a mut Losses, &'a mut Gradients, &'a mut Steps, &'a mut Trouble);
 
 fn backward(mut cohorts: Query<Cohort, With<Active>>, models: Query<&Model>) {
-    spread(cohorts.iter_mut(), |((members, progress, transformer, batch), fused, mut losses, mut gradients, mut steps, mut trouble)| {
+    spread(cohorts.iter_mut(), |((members, progress, transformer), fused, mut losses, mut gradients, mut steps, mut trouble)| {
         trouble.guard(|| {
             let parameters = transformer.parameters();
             // Taken, so that the activations are given back as soon as their gradients are known.
             let (mut loss, grad_spread) = match (std::mem::take(&mut *losses), fused) {
-                (Losses::Fused(losses), Some(mut fused)) => {
-                    let whole = batch.parts.first().ok_or_else(|| Error::Invalid("a batch is gone".into()))?;
-                    fused.backward(transformer, whole)?;
+                (Losses::Fused(losses), Some(fused)) => {
                     gradients.set(fused.gradients());
                     (Numbers::Here(losses.into_iter().map(f64::from).collect()), None)
                 }

@@ -3,6 +3,7 @@
 use crate::clamp::now;
 use crate::spread::{each, spread};
 use crate::stage::{Begin, Stage, Step};
+use crate::workspace::with_workspace;
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use candle_core::{DType, Tensor};
@@ -129,7 +130,7 @@ fn pass(
             Some(fused) => fused,
             None => memory.insert(FusedEvaluation::new(transformer)?),
         };
-        return Ok(fused.forward(transformer, input, &silenced, patterns)?);
+        return Ok(with_workspace(|workspace| fused.forward(workspace, transformer, input, &silenced, patterns))?);
     }
     let mut gate = Gate::looking_at((0..layers).filter(|_| patterns).map(|layer| (Site::Pattern, Some(layer))));
     let logits = plan.forward(transformer, input, now, &mut gate)?;

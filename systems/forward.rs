@@ -1,8 +1,11 @@
 //! forward: from sequences to the mean loss of each micro-batch, every value through the gate.
+//!
+//! Where the fused step can be taken, it makes the gradients in the same go, and `backward` takes them up.
 
 use crate::clamp::now;
 use crate::spread::spread;
 use crate::stage::{Stage, Step};
+use crate::workspace::with_workspace;
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use optogen::Result;
@@ -33,7 +36,7 @@ pub(crate) fn forward(mut cohorts: Query<Cohort, With<Active>>, lists: Query<&In
             if let (Some(mut fused), [whole]) = (fused, &batch.parts[..])
                 && let Some(silenced) = plan.silenced_alone(transformer.architecture().layers, &now)
             {
-                *losses = Losses::Fused(fused.forward(transformer, whole, &silenced)?);
+                *losses = Losses::Fused(with_workspace(|workspace| fused.step(workspace, transformer, whole, &silenced))?);
                 return Ok(());
             }
             let each = batch.parts.iter().map(|part| {

@@ -19,6 +19,7 @@ pub mod stage;
 pub mod toy;
 pub mod update;
 pub mod weigh;
+mod workspace;
 
 pub use spread::use_threads;
 

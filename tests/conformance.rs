@@ -1,7 +1,7 @@
 //! The published code's activations, logits, metrics, gradients and training, for its three small models.
 
 use candle_core::{DType, Tensor};
-use optogen::fused::Fused;
+use optogen::fused::{Fused, Workspace};
 use optogen::gate::Gate;
 use optogen::gradients::Gradients;
 use optogen::metrics::Metrics;
@@ -102,9 +102,8 @@ fn gradients_of_every_parameter_agree() {
         assert!(distance(&loss, &expected) / largest(&expected) < 1e-5, "{name}");
         let graph = Gradients::of(&loss, transformer.parameters()).unwrap();
         let mut fused = Fused::<f32>::new(&transformer).unwrap();
-        let own = fused.forward(&transformer, &input, &Vec::new()).unwrap();
+        let own = fused.step(&mut Workspace::default(), &transformer, &input, &Vec::new()).unwrap();
         assert!(distance(&Tensor::new(own, input.features.device()).unwrap(), &expected) / largest(&expected) < 1e-5, "{name}");
-        fused.backward(&transformer, &input).unwrap();
         for (((parameter, _), graph), fused) in transformer.parameters().iter().zip(graph.iter()).zip(fused.gradients()) {
             let expected = case.tensor(&format!("clamps/none/grads/{parameter}"), DType::F32);
             for (way, gradient) in [("graph", graph), ("fused", fused)] {
@@ -129,11 +128,10 @@ fn training_follows_the_published_trajectories() {
             let losses = ops::cross_entropy(&logits, &input.targets().unwrap()).unwrap();
             (losses.to_vec1::<f32>().unwrap()[0], Gradients::of(&losses, transformer.parameters()).unwrap())
         });
-        let mut fused = None;
+        let (mut fused, mut workspace) = (None, Workspace::default());
         follow(name, training, decay, |transformer, input| {
             let fused = fused.get_or_insert_with(|| Fused::<f32>::new(transformer).unwrap());
-            let losses = fused.forward(transformer, input, &Vec::new()).unwrap();
-            fused.backward(transformer, input).unwrap();
+            let losses = fused.step(&mut workspace, transformer, input, &Vec::new()).unwrap();
             let mut gradients = Gradients::default();
             gradients.set(fused.gradients());
             (losses[0], gradients)

@@ -40,8 +40,6 @@ pub(super) struct Input<T> {
     /// Embedded exemplars `[U, D]`, or their gradient.
     embedded: Vec<T>,
     shared: bool,
-    /// Labels whose columns of the label table's gradient are not zero.
-    touched: Vec<u32>,
 }
 
 const NONE: u32 = u32::MAX;
@@ -135,25 +133,25 @@ impl<T: Real> Input<T> {
         }
     }
 
-    /// From the stream's gradient to those of the embeddings and of learned positions. The label table's gradient is zero but for the labels of
-    /// the batch before, which are cleared first.
-    pub fn backward(&mut self, view: &View<T>, grad_stream: &[T], grads: &mut [&mut [T]]) {
+    /// From the stream's gradient to those of the embeddings and of learned positions. The label table's gradient is zero but for the labels
+    /// `touched` by the batch before, which are cleared first.
+    pub fn backward(&mut self, view: &View<T>, grad_stream: &[T], grads: &mut [&mut [T]], touched: &mut Vec<u32>) {
         let View { sizes, places, drawn, .. } = view;
         let width = sizes.width;
         let features = drawn.features.len() / self.distinct;
         let grad_table = &mut *grads[places.label_table];
         let classes = grad_table.len() / width;
-        for &label in &self.touched {
+        for &label in &*touched {
             grad_table[label as usize..].iter_mut().step_by(classes).for_each(|number| *number = T::zero());
         }
-        self.touched.clear();
+        touched.clear();
         if self.shared {
             for (&label, row) in self.labels.iter().zip(grad_stream[self.distinct * width..].chunks_exact(width)) {
                 grad_table[label as usize..].iter_mut().step_by(classes).zip(row).for_each(|(to, &from)| *to = from);
             }
-            self.touched.extend_from_slice(&self.labels);
+            touched.extend_from_slice(&self.labels);
         } else {
-            let (mut embedded, mut touched) = (std::mem::take(&mut self.embedded), std::mem::take(&mut self.touched));
+            let mut embedded = std::mem::take(&mut self.embedded);
             embedded.fill(T::zero());
             self.each_token(sizes, drawn, |token, content| {
                 let row = grad_stream[token * width..][..width].iter();
@@ -167,7 +165,7 @@ impl<T: Real> Input<T> {
                     }
                 }
             });
-            (self.embedded, self.touched) = (embedded, touched);
+            self.embedded = embedded;
             if let Some(positions) = places.positions {
                 let grad = &mut *grads[positions];
                 grad.fill(T::zero());

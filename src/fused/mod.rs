@@ -20,9 +20,11 @@ mod step;
 #[cfg(test)]
 mod tests;
 mod weights;
+mod workspace;
 
 pub use evaluation::FusedEvaluation;
 pub use step::Fused;
+pub use workspace::Workspace;
 
 use std::sync::Arc;
 

@@ -1,97 +1,70 @@
-//! The step of training: losses, then gradients.
+//! The step of training: losses and gradients in one go, while the activations are in the cache.
 
-use super::Silenced;
-use super::block::{Block, Grads};
 use super::borrow::part;
-use super::input::Input;
-use super::lanes::Lanes;
-use super::output::Output;
 use super::scene::{Plan, Scene, View};
+use super::{Silenced, Workspace};
 use crate::ops::Real;
 use crate::ops::lend::overwrite;
 use crate::transformer::{Tokens, Transformer};
 use bevy_ecs::component::Component;
 use candle_core::{Result, Tensor};
 
-/// The memory of a cohort's steps.
+/// What a cohort's steps leave: its gradients.
 #[derive(Component)]
 pub struct Fused<T: Real = f32> {
     plan: Plan<T>,
-    members: Vec<Member<T>>,
     gradients: Vec<Tensor>,
-}
-
-/// What the forward pass of one member leaves.
-#[derive(Default)]
-struct Member<T> {
-    input: Input<T>,
-    /// The residual stream before each block, and after the last.
-    streams: Vec<Vec<T>>,
-    blocks: Vec<Block<T>>,
-    heard: Vec<Vec<Lanes<T>>>,
-    output: Output<T>,
-    grads: Grads<T>,
+    /// For each member, the labels whose columns of the label table's gradient are not zero.
+    touched: Vec<Vec<u32>>,
 }
 
 impl<T: Real> Fused<T> {
-    /// Memory for the steps of a cohort, and its gradients.
+    /// Steps of a cohort.
     ///
     /// # Errors
     /// The parameters are of another type, or not on the CPU.
     pub fn new(transformer: &Transformer) -> Result<Self> {
         let parameters = transformer.parameters();
         let plan = Plan::new(transformer)?;
-        let members = (0..parameters.members()).map(|_| Member {
-            streams: (0..=plan.architecture.layers).map(|_| Vec::new()).collect(),
-            blocks: (0..plan.architecture.layers).map(|_| Block::default()).collect(),
-            ..Member::default()
-        });
         let gradients = parameters.iter().map(|(_, var)| Tensor::zeros(var.shape(), var.dtype(), var.device()));
-        Ok(Self { members: members.collect(), gradients: gradients.collect::<Result<_>>()?, plan })
+        Ok(Self { plan, gradients: gradients.collect::<Result<_>>()?, touched: vec![Vec::new(); parameters.members()] })
     }
 
-    /// One gradient a parameter, in their order, each `[K, …]`; the next backward pass overwrites them.
+    /// The gradients of the last step's mean losses, one a parameter, in their order, each `[K, …]`; the next step overwrites them.
     pub fn gradients(&self) -> &[Tensor] {
         &self.gradients
     }
 
-    /// The mean loss of each member `[K]`, in nats.
-    pub fn forward(&mut self, transformer: &Transformer, input: &Tokens, silenced: &Silenced) -> Result<Vec<T>> {
+    /// The mean loss of each member `[K]`, in nats; then `gradients` are theirs.
+    pub fn step(&mut self, workspace: &mut Workspace<T>, transformer: &Transformer, input: &Tokens, silenced: &Silenced) -> Result<Vec<T>> {
         let sizes = self.plan.sizes(input)?;
         let scene = Scene::new(transformer, input)?;
-        let each = self.members.iter_mut().enumerate().map(|(index, member)| {
-            let view = scene.of_member(&self.plan, sizes, index)?;
-            view.hear(silenced, index, &mut member.heard);
-            Ok(member.forward(&view))
-        });
-        each.collect()
-    }
-
-    /// The gradients of the mean losses of the forward pass before.
-    pub fn backward(&mut self, transformer: &Transformer, input: &Tokens) -> Result<()> {
-        let sizes = self.plan.sizes(input)?;
-        let scene = Scene::new(transformer, input)?;
-        let Self { members, plan, gradients } = self;
-        let count = members.len();
+        let Self { plan, gradients, touched } = self;
+        let (count, mut losses) = (touched.len(), Vec::with_capacity(touched.len()));
         overwrite(&gradients.iter().collect::<Vec<_>>(), &mut |lent: &mut [&mut [T]]| {
-            for (index, member) in members.iter_mut().enumerate() {
+            for (index, touched) in touched.iter_mut().enumerate() {
+                let view = scene.of_member(plan, sizes, index)?;
+                view.hear(silenced, index, &mut workspace.heard);
+                losses.push(workspace.forward(&view));
                 let mut of: Vec<&mut [T]> = Vec::with_capacity(lent.len());
                 for whole in lent.iter_mut() {
                     let own = part(whole.len(), index, count);
                     of.push(&mut whole[own]);
                 }
-                member.backward(&scene.of_member(plan, sizes, index)?, &mut of)?;
+                workspace.backward(&view, &mut of, touched)?;
             }
             Ok(())
-        })
+        })?;
+        Ok(losses)
     }
 }
 
-impl<T: Real> Member<T> {
+impl<T: Real> Workspace<T> {
     fn forward(&mut self, view: &View<T>) -> T {
+        let layers = view.places.blocks.len();
+        self.reserve(layers);
         self.input.forward(view, &mut self.streams[0]);
-        let layers = self.blocks.len();
-        for (layer, block) in self.blocks.iter_mut().enumerate() {
+        for (layer, block) in self.blocks[..layers].iter_mut().enumerate() {
             let at = view.block(layer, &self.input, layer + 1 == layers, &self.heard[layer]);
             let (below, above) = self.streams.split_at_mut(layer + 1);
             block.forward(at, &below[layer], &mut above[0], &mut self.grads.scratch);
@@ -99,15 +72,15 @@ impl<T: Real> Member<T> {
         self.output.forward(view, &self.streams[layers])
     }
 
-    fn backward(&mut self, view: &View<T>, of: &mut [&mut [T]]) -> Result<()> {
-        let layers = self.blocks.len();
-        let Grads { stream, rows, .. } = &mut self.grads;
-        self.output.backward(view, &self.streams[layers], (stream, rows), of)?;
-        for (layer, block) in self.blocks.iter_mut().enumerate().rev() {
+    fn backward(&mut self, view: &View<T>, of: &mut [&mut [T]], touched: &mut Vec<u32>) -> Result<()> {
+        let layers = view.places.blocks.len();
+        let Self { grads, streams, .. } = self;
+        self.output.backward(view, &streams[layers], (&mut grads.stream, &mut grads.rows), of)?;
+        for (layer, block) in self.blocks[..layers].iter_mut().enumerate().rev() {
             let at = view.block(layer, &self.input, layer + 1 == layers, &self.heard[layer]);
-            block.backward(at, &self.streams[layer], &mut self.grads, of)?;
+            block.backward(at, &streams[layer], grads, of)?;
         }
-        self.input.backward(view, &self.grads.stream, of);
+        self.input.backward(view, &grads.stream, of, touched);
         Ok(())
     }
 }

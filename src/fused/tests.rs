@@ -67,6 +67,7 @@ fn largest(a: &Tensor) -> f64 {
 fn check(architecture: &Architecture, members: usize, silenced: Option<Vec<bool>>) {
     let transformer = transformer(architecture, members as u64);
     let mut fused = Fused::<f64>::new(&transformer).unwrap();
+    let mut workspace = Workspace::default();
     let silenced: Option<Arc<[bool]>> = silenced.map(Arc::from);
     let of_layers = (0..architecture.layers).map(|layer| silenced.clone().filter(|_| layer + 1 == architecture.layers)).collect();
     for batch in 0..2 {
@@ -86,14 +87,13 @@ fn check(architecture: &Architecture, members: usize, silenced: Option<Vec<bool>
         let logits = transformer.forward(&input, &mut Gate::clamping(clamps.collect())).unwrap();
         let losses = cross_entropy(&logits, &input.targets().unwrap()).unwrap();
         let expected = Gradients::of(&losses, transformer.parameters()).unwrap();
-        let own = fused.forward(&transformer, &input, &of_layers).unwrap();
+        let own = fused.step(&mut workspace, &transformer, &input, &of_layers).unwrap();
         for (own, expected) in own.iter().zip(losses.to_vec1::<f64>().unwrap()) {
             assert!((own - expected).abs() < 1e-12, "{architecture:?}: loss {own}, not {expected}");
         }
         if members == 1 {
-            check_evaluation(&transformer, &input, &of_layers, &logits);
+            check_evaluation(&mut workspace, &transformer, &input, &of_layers, &logits);
         }
-        fused.backward(&transformer, &input).unwrap();
         for (((name, _), own), expected) in transformer.parameters().iter().zip(fused.gradients()).zip(expected.iter()) {
             let away = distance(own, expected) / largest(expected).max(1.0);
             assert!(away < 1e-12, "{architecture:?}, batch {batch}: {name} by {away}");
@@ -102,14 +102,14 @@ fn check(architecture: &Architecture, members: usize, silenced: Option<Vec<bool>
 }
 
 /// Logits, with and without looking at the patterns, and the patterns.
-fn check_evaluation(transformer: &Transformer, input: &Tokens, silenced: &Silenced, logits: &Tensor) {
+fn check_evaluation(workspace: &mut Workspace<f64>, transformer: &Transformer, input: &Tokens, silenced: &Silenced, logits: &Tensor) {
     let layers = transformer.architecture().layers;
     let mut gate = Gate::looking_at((0..layers).map(|layer| (Site::Pattern, Some(layer))));
     // Without values of the last layer's heads its patterns are the same.
     transformer.forward(input, &mut gate).unwrap();
     let mut evaluation = FusedEvaluation::<f64>::new(transformer).unwrap();
     for patterns in [true, false] {
-        let (own, seen) = evaluation.forward(transformer, input, silenced, patterns).unwrap();
+        let (own, seen) = evaluation.forward(workspace, transformer, input, silenced, patterns).unwrap();
         assert!(distance(&own, logits) < 1e-12 * largest(logits).max(1.0));
         assert_eq!(seen.len(), if patterns { layers } else { 0 });
         for (own, (_, expected)) in seen.iter().zip(gate.take_seen()) {
@@ -156,15 +156,15 @@ fn gradients_are_finite_differences() {
     let architecture = Architecture { hidden: Some(6), ..BASE };
     let (transformer, input) = (transformer(&architecture, 1), tokens(&architecture, 1, 0));
     let mut fused = Fused::<f64>::new(&transformer).unwrap();
-    let silenced = vec![None; 2];
-    fused.forward(&transformer, &input, &silenced).unwrap();
-    fused.backward(&transformer, &input).unwrap();
+    let (silenced, mut workspace) = (vec![None; 2], Workspace::default());
+    fused.step(&mut workspace, &transformer, &input, &silenced).unwrap();
+    let gradients: Vec<Tensor> = fused.gradients().iter().map(|gradient| gradient.copy().unwrap()).collect();
     for (index, (name, var)) in transformer.parameters().iter().enumerate() {
         let numbers: Vec<f64> = var.flatten_all().unwrap().to_vec1().unwrap();
-        let gradient: Vec<f64> = fused.gradients()[index].flatten_all().unwrap().to_vec1().unwrap();
+        let gradient: Vec<f64> = gradients[index].flatten_all().unwrap().to_vec1().unwrap();
         let mut at = |numbers: Vec<f64>| {
             var.set(&Tensor::from_vec(numbers, var.shape(), &Device::Cpu).unwrap()).unwrap();
-            fused.forward(&transformer, &input, &silenced).unwrap()[0]
+            fused.step(&mut workspace, &transformer, &input, &silenced).unwrap()[0]
         };
         for place in (0..numbers.len()).step_by(1 + numbers.len() / 15) {
             let mut moved = |by: f64| at(numbers.iter().enumerate().map(|(i, &x)| if i == place { x + by } else { x }).collect());

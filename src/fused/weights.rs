@@ -13,53 +13,56 @@ pub(super) struct Weights<T> {
     other: Vec<T>,
 }
 
-fn resized<T: Real>(room: &mut Vec<T>, size: usize) -> &mut [T] {
-    room.resize(size, T::zero());
-    room
+/// Room for so many numbers, to be overwritten.
+fn some<T: Real>(room: &mut Vec<T>, count: usize) -> &mut [T] {
+    if room.len() < count {
+        room.resize(count, T::zero());
+    }
+    &mut room[..count]
 }
 
 impl<T: Real> Weights<T> {
     /// A weight `[out, in]` by columns, `[in, out]`.
     pub fn by_columns(&mut self, weight: &[T], columns: usize) -> &[T] {
-        let to = resized(&mut self.one, weight.len());
+        let to = some(&mut self.one, weight.len());
         transpose(weight, columns, to);
         to
     }
 
     /// Queries, keys and values `[3·D, D]` in the order of the lanes, `[3·padded, D]`.
     pub fn qkv(&mut self, sizes: Sizes, weight: &[T]) -> &[T] {
-        let to = resized(&mut self.one, 3 * sizes.padded() * sizes.width);
+        let to = some(&mut self.one, 3 * sizes.padded() * sizes.width);
         sizes.rows_into_lanes(3, weight, to);
         to
     }
 
     /// The same by columns, `[D, 3·padded]`.
     pub fn qkv_by_columns(&mut self, sizes: Sizes, weight: &[T]) -> &[T] {
-        self.qkv(sizes, weight);
-        let to = resized(&mut self.other, self.one.len());
-        transpose(&self.one, sizes.width, to);
+        let count = self.qkv(sizes, weight).len();
+        let to = some(&mut self.other, count);
+        transpose(&self.one[..count], sizes.width, to);
         to
     }
 
     /// The projection `[D, D]`, its columns in the order of the lanes, by columns: `[padded, D]`.
     pub fn projection_by_columns(&mut self, sizes: Sizes, weight: &[T]) -> &[T] {
         self.by_columns(weight, sizes.width);
-        let to = resized(&mut self.other, sizes.padded() * sizes.width);
-        sizes.rows_into_lanes(1, &self.one, to);
+        let to = some(&mut self.other, sizes.padded() * sizes.width);
+        sizes.rows_into_lanes(1, &self.one[..weight.len()], to);
         to
     }
 
     /// The same by rows, `[D, padded]`.
     pub fn projection(&mut self, sizes: Sizes, weight: &[T]) -> &[T] {
-        self.projection_by_columns(sizes, weight);
-        let to = resized(&mut self.one, self.other.len());
-        transpose(&self.other, sizes.width, to);
+        let count = self.projection_by_columns(sizes, weight).len();
+        let to = some(&mut self.one, count);
+        transpose(&self.other[..count], sizes.width, to);
         to
     }
 
     /// The gradient of the projection `[D, D]`, from that of the weight in the order of the lanes, by columns.
     pub fn projection_from_lanes(&mut self, sizes: Sizes, by_columns: &[T], grad: &mut [T]) {
-        let own = resized(&mut self.one, grad.len());
+        let own = some(&mut self.one, grad.len());
         sizes.rows_from_lanes(1, by_columns, own);
         transpose(own, sizes.width, grad);
     }
