@@ -53,7 +53,7 @@ fn read_evaluator(spec: &EvaluatorSpec, file: &Path, architecture: &Architecture
 pub fn write_evaluators(path: &Path, evaluators: &[Evaluator], bank: &ClassBank) -> Result<()> {
     let set = |evaluator: &Evaluator| -> Result<EvaluationSet> {
         let (mut examples, mut labels, mut pairs) = (Vec::new(), Vec::new(), 0);
-        for chunk in &evaluator.sequences {
+        for chunk in evaluator.sequences.iter() {
             let tokens = chunk.tokens(Some(bank), &Device::Cpu)?;
             let picked = optogen::ops::pick(&tokens.features, &tokens.examples)?.to_device(&Device::Cpu)?;
             examples.extend(picked.flatten_all()?.to_vec1::<f32>()?);

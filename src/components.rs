@@ -13,7 +13,6 @@
 use crate::bank::ClassBank;
 use crate::batch::tokens;
 use crate::experiment::{Experiment, FlatValue, HookSpec, InterventionSpec, Schedule};
-use crate::fused::FusedEvaluation;
 use crate::heads::HeadMeasures;
 use crate::metrics::Metrics;
 use crate::sampler::{Exhaustive, SequenceSampler, Sequences};
@@ -161,7 +160,7 @@ pub struct Evaluator {
     /// Its name in the logs.
     pub name: String,
     /// The sequences, in chunks that fit the cache.
-    pub sequences: Vec<EvaluatorSequences>,
+    pub sequences: Arc<[EvaluatorSequences]>,
 }
 
 impl Evaluator {
@@ -224,16 +223,14 @@ impl EvaluatorSequences {
     }
 }
 
-/// What an evaluator measured in this step, until it is recorded.
+/// What an evaluator measured, until it is recorded.
 #[derive(Component, Default)]
 pub struct Evaluation(pub Option<Result<Measured>>);
 
-/// An evaluator's fused passes, once there was one.
-#[derive(Component, Default)]
-pub struct EvaluationMemory(pub Option<FusedEvaluation>);
-
 /// What is measured on the sequences of an evaluator.
 pub struct Measured {
+    /// Sequences that the model had seen.
+    pub sequences: u64,
     /// The metrics of each.
     pub metrics: Metrics,
     /// How each head attends, where that is asked for.

@@ -1,5 +1,6 @@
 //! checkpoint: keeps models where their schedules say so, and recovery points every so many seconds and before a stop.
 
+use crate::aside::Underway;
 use crate::clamp::now;
 use crate::run::{Clock, StopRequest, fail};
 use crate::spread::spread;
@@ -65,16 +66,16 @@ impl KeptItem<'_, '_> {
 }
 
 pub(crate) fn checkpoint(
-    mut models: Query<(Entity, &MemberOf, Kept), With<Model>>,
+    mut models: Query<(Entity, &MemberOf, Has<Underway>, Kept), With<Model>>,
     cohorts: Query<(&Members, &Progress, &Transformer, &Optimiser, &Steps)>,
     lists: Query<&Interventions>,
     moments: Query<&Moments>,
     stop: Res<StopRequest>,
 ) {
-    spread(models.iter_mut(), |(entity, cohort, kept)| {
+    spread(models.iter_mut(), |(entity, cohort, underway, kept)| {
         let Ok((members, progress, transformer, optimiser, steps)) = cohorts.get(cohort.0) else { return };
-        // A run that went on from here would miss the rows of steps that were not read yet.
-        if !steps.all_read() {
+        // A run that went on from here would miss the rows of steps that were not read yet, and of an evaluation that is underway.
+        if underway || !steps.all_read() {
             return;
         }
         kept.keep(progress, &stop, |run| {

@@ -1,11 +1,13 @@
 //! Verbs: what happens at each step, one file and one plugin a step.
 
+pub mod aside;
 pub mod backward;
 pub mod checkpoint;
 pub mod clamp;
 pub mod evaluate;
 pub mod forward;
 pub mod look;
+mod measuring;
 pub mod memory;
 pub mod profile;
 pub mod record;

@@ -83,7 +83,7 @@ fn look_at_evaluators(
             let member = members.iter().position(|member| member == of.0).unwrap_or_default();
             looked.0.push(transformer.alone(member, |alone| {
                 let mut seen = Seen::default();
-                for chunk in &evaluator.sequences {
+                for chunk in evaluator.sequences.iter() {
                     let input = chunk.tokens(bank, alone.parameters().device())?;
                     seen.add(look_at(hook, alone, &input, plan, &now)?, 0)?;
                 }

@@ -44,26 +44,24 @@ fn record_steps(cohorts: Query<(&Members, &Steps, &Trouble), With<Active>>, mut 
 }
 
 fn record_evaluations(
-    mut models: Query<(&mut RunLog, &mut Status, &Evaluators, &MemberOf, &Clock)>,
-    cohorts: Query<&Progress>,
+    mut models: Query<(&mut RunLog, &mut Status, &Evaluators, &Clock)>,
     mut evaluators: Query<(&Evaluator, &mut Evaluation)>,
 ) {
-    for (mut log, mut status, list, cohort, clock) in &mut models {
-        let Ok(progress) = cohorts.get(cohort.0) else { continue };
+    for (mut log, mut status, list, clock) in &mut models {
         let mut write = || -> Result<()> {
-            let mut any = false;
+            let mut at = None;
             for evaluator in list.iter() {
                 let Ok((evaluator, mut evaluation)) = evaluators.get_mut(evaluator) else { continue };
                 if let Some(measured) = evaluation.0.take() {
                     let measured = measured?;
-                    log.evaluation(progress.sequences, &evaluator.name, &measured.metrics)?;
+                    log.evaluation(measured.sequences, &evaluator.name, &measured.metrics)?;
                     if let Some(heads) = &measured.heads {
-                        log.heads(progress.sequences, &evaluator.name, heads)?;
+                        log.heads(measured.sequences, &evaluator.name, heads)?;
                     }
-                    any = true;
+                    at = Some(measured.sequences);
                 }
             }
-            if any { log.time(progress.sequences, clock.seconds()) } else { Ok(()) }
+            at.map_or(Ok(()), |sequences| log.time(sequences, clock.seconds()))
         };
         fail(&mut status, write());
     }

@@ -1,5 +1,6 @@
 //! report, first half: lets go of models that are done, diverged, failed or asked to stop; their tables are sealed and their rows say how it went.
 
+use crate::aside::Underway;
 use crate::run::{Clock, Provenance, StopRequest};
 use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
@@ -22,8 +23,12 @@ impl Plugin for RetirePlugin {
 }
 
 /// Who does not go on.
-fn judge(mut models: Query<(&mut Status, &MemberOf)>, cohorts: Query<(&Progress, &Trouble, Option<&Steps>)>, stop: Res<StopRequest>) {
-    for (mut status, cohort) in &mut models {
+fn judge(
+    mut models: Query<(&mut Status, &MemberOf, Has<Underway>)>,
+    cohorts: Query<(&Progress, &Trouble, Option<&Steps>)>,
+    stop: Res<StopRequest>,
+) {
+    for (mut status, cohort, underway) in &mut models {
         let Ok((progress, trouble, steps)) = cohorts.get(cohort.0) else { continue };
         if *status != Status::Running {
             continue;
@@ -31,7 +36,7 @@ fn judge(mut models: Query<(&mut Status, &MemberOf)>, cohorts: Query<(&Progress,
             *status = Status::Failed(error.to_string());
         } else if progress.sequences >= progress.total {
             *status = Status::Finished;
-        } else if stop.made() && steps.is_none_or(Steps::all_read) {
+        } else if stop.made() && !underway && steps.is_none_or(Steps::all_read) {
             *status = Status::Interrupted;
         }
     }

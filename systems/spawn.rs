@@ -128,8 +128,7 @@ pub fn spawn_measured(
 /// A model's evaluators, interventions and hooks.
 fn spawn_around(world: &mut World, model: Entity, bank: Option<Entity>, evaluators: Vec<Evaluator>, moments: &[Moments]) {
     for evaluator in evaluators {
-        let mut evaluator =
-            world.spawn((evaluator, EvaluatorOf(model), Evaluation::default(), EvaluationMemory::default(), Plan::default()));
+        let mut evaluator = world.spawn((evaluator, EvaluatorOf(model), Evaluation::default(), Plan::default()));
         if let Some(bank) = bank {
             evaluator.insert(StreamOf(bank));
         }

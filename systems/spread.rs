@@ -15,10 +15,15 @@ pub fn use_threads(threads: usize) {
     }
 }
 
+/// How many threads the work is spread over.
+pub(crate) fn threads() -> usize {
+    THREADS.load(Ordering::Relaxed)
+}
+
 /// Does some work on each of a query's items, on as many threads as are used.
 pub fn spread<I: Send>(items: impl Iterator<Item = I>, work: impl Fn(I) + Send + Sync) {
     let mut items: Vec<I> = items.collect();
-    if items.len() < 2 || THREADS.load(Ordering::Relaxed) < 2 {
+    if items.len() < 2 || threads() < 2 {
         items.drain(..).for_each(work);
     } else {
         items.into_par_iter().with_max_len(1).for_each(work);
@@ -27,7 +32,7 @@ pub fn spread<I: Send>(items: impl Iterator<Item = I>, work: impl Fn(I) + Send +
 
 /// What some work makes of each of a list's items, in the order of the list, on as many threads as are used.
 pub fn each<I: Send, R: Send>(items: Vec<I>, work: impl Fn(I) -> R + Send + Sync) -> Vec<R> {
-    match items.len() < 2 || THREADS.load(Ordering::Relaxed) < 2 {
+    match items.len() < 2 || threads() < 2 {
         true => items.into_iter().map(work).collect(),
         false => items.into_par_iter().with_max_len(1).map(work).collect(),
     }

@@ -37,6 +37,20 @@ fn threads_and_neighbours_change_nothing() {
     assert_eq!((rows(same, "train"), rows(same, "eval"), rows(same, "eval_examples")), (64, 5 * 4, 5 * 4 * 50));
 }
 
+/// One model on two threads is measured beside its own steps, and on one thread between them.
+#[test]
+fn a_model_measured_aside_has_the_same_tables() {
+    let home = tempfile::tempdir().unwrap();
+    let [one, two] = ["one", "two"].map(|name| home.path().join(name));
+    for (out, threads) in [(&one, "1"), (&two, "2")] {
+        short(out, &["--threads", threads, "--set", "evaluation.every=96", "--set", "evaluation.sequences=700"]);
+    }
+    let (one, two) = (&runs(&one)[0], &runs(&two)[0]);
+    assert_same(one, two);
+    assert_eq!(contents(one, "heads"), contents(two, "heads"));
+    assert_eq!((rows(two, "eval"), rows(two, "timing")), (23 * 4, 23));
+}
+
 /// Three models stacked, with their own seeds and rates, are each as if alone; micro-batches, decay and clipping included.
 #[test]
 fn a_cohort_changes_nothing() {

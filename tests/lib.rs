@@ -2,4 +2,5 @@
 
 pub mod program;
 pub mod reference;
+pub mod small;
 pub mod synthetic;

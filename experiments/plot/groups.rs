@@ -49,7 +49,7 @@ impl Drawn {
             return Err(Error::Invalid(format!("{}: there is no evaluator \"{name}\"", run.folder.display())));
         };
         let mut all = Self { pairs: evaluator.pairs(), ..Self::default() };
-        for chunk in &evaluator.sequences {
+        for chunk in evaluator.sequences.iter() {
             match chunk {
                 EvaluatorSequences::Drawn { sequences, .. } => all.classes.extend(&sequences.classes),
                 EvaluatorSequences::Exhaustive(exhaustive, numbers) => all.classes.extend(exhaustive.sequences(numbers.clone()).classes),

@@ -123,8 +123,13 @@ impl Transformer {
         if self.parameters.members() == 1 {
             return work(self);
         }
+        work(&self.copy_of(member)?)
+    }
+
+    /// A copy of one member: a cohort of one.
+    pub fn copy_of(&self, member: usize) -> crate::Result<Self> {
         let parameters = Parameters::stack(&[self.parameters.of_member(member)?], self.parameters.device())?;
-        work(&Self::new(self.architecture.clone(), parameters)?)
+        Self::new(self.architecture.clone(), parameters)
     }
 
     /// Logits at the query, `[K, B, C]`. Every value on the way goes through the gate.

@@ -1,0 +1,150 @@
+//! How an evaluator's sequences are measured.
+
+use crate::spread::each;
+use crate::workspace::with_workspace;
+use candle_core::{DType, Tensor};
+use optogen::bank::ClassBank;
+use optogen::clamp::{Now, Plan};
+use optogen::components::{Evaluator, EvaluatorSequences, Measured};
+use optogen::experiment::MeasureSpec;
+use optogen::fused::{FusedEvaluation, Silenced};
+use optogen::gate::Gate;
+use optogen::heads::HeadMeasures;
+use optogen::metrics::Metrics;
+use optogen::site::{Place, Site};
+use optogen::transformer::{Tokens, Transformer};
+use optogen::weights::attribution;
+use optogen::{Error, Result};
+
+/// Who is measured, and how.
+pub(crate) struct Measuring<'a> {
+    pub transformer: &'a Transformer,
+    /// Sequences that the transformer has seen.
+    pub sequences: u64,
+    pub bank: Option<&'a ClassBank>,
+    pub measures: &'a MeasureSpec,
+    pub way: Way<'a>,
+}
+
+/// How sequences go through a transformer.
+pub(crate) enum Way<'a> {
+    /// By the fused pass: nothing is clamped but the values of heads.
+    Fused(Silenced),
+    /// Through the gate.
+    Gate(&'a Plan, &'a Now),
+}
+
+impl<'a> Way<'a> {
+    /// The fused one where that is possible. What heads add to the answer is seen at the gate alone.
+    pub fn of(transformer: &Transformer, plan: &'a Plan, now: &'a Now, measures: &MeasureSpec) -> Self {
+        let parameters = transformer.parameters();
+        let possible = parameters.device().is_cpu() && parameters.dtype() == DType::F32 && !(measures.heads && measures.attribution);
+        match plan.silenced_alone(transformer.architecture().layers, now).filter(|_| possible) {
+            Some(silenced) => Way::Fused(silenced),
+            None => Way::Gate(plan, now),
+        }
+    }
+}
+
+/// Chunks that are measured one after another. An evaluator of more is spread over threads in blocks of so many, and what they measure is put
+/// together in their order, so that the sums do not depend on the threads.
+const BLOCK: usize = 16;
+
+/// What a pass shows.
+struct Shown {
+    /// `[1, B, C]`.
+    logits: Tensor,
+    /// Of each layer, where heads are measured.
+    patterns: Vec<Tensor>,
+    /// What each head adds to the right answer, layer by layer, where that is asked for.
+    attributions: Vec<f64>,
+}
+
+impl Measuring<'_> {
+    /// The metrics that the transformer has on all sequences of an evaluator and, where that is asked for, how each head attends and what it adds.
+    pub fn measure(&self, evaluator: &Evaluator) -> Result<Measured> {
+        let chunks = &evaluator.sequences;
+        if chunks.len() <= BLOCK {
+            return self.measure_block(chunks);
+        }
+        let mut all = self.nothing_yet();
+        for block in each(chunks.chunks(BLOCK).collect(), |block| self.measure_block(block)) {
+            let block = block?;
+            all.metrics.extend(block.metrics);
+            if let (Some(heads), Some(more)) = (&mut all.heads, &block.heads) {
+                heads.add(more);
+            }
+        }
+        Ok(all)
+    }
+
+    fn nothing_yet(&self) -> Measured {
+        let heads = self.measures.heads.then(HeadMeasures::default);
+        Measured { sequences: self.sequences, metrics: Metrics::default(), heads }
+    }
+
+    fn measure_block(&self, chunks: &[EvaluatorSequences]) -> Result<Measured> {
+        let mut fused = match self.way {
+            Way::Fused(_) => Some(FusedEvaluation::new(self.transformer)?),
+            Way::Gate(..) => None,
+        };
+        let mut measured = self.nothing_yet();
+        for chunk in chunks {
+            let input = chunk.tokens(self.bank, self.transformer.parameters().device())?;
+            let labels = input.labels.squeeze(0)?;
+            let shown = match (&self.way, &mut fused) {
+                (Way::Fused(silenced), Some(fused)) => self.fused(fused, &input, silenced)?,
+                (Way::Gate(plan, now), _) => self.gated(&input, plan, now, &labels)?,
+                (Way::Fused(_), None) => return Err(Error::Invalid("a fused pass is gone".into())),
+            };
+            measured.metrics.append(&shown.logits.squeeze(0)?, &labels)?;
+            if let Some(heads) = &mut measured.heads {
+                for (layer, pattern) in shown.patterns.iter().enumerate() {
+                    heads.append(layer, &pattern.squeeze(0)?, &labels)?;
+                }
+                if self.measures.attribution {
+                    heads.attribute(&shown.attributions, labels.dim(0)?);
+                }
+            }
+        }
+        Ok(measured)
+    }
+
+    fn fused(&self, fused: &mut FusedEvaluation, input: &Tokens, silenced: &Silenced) -> Result<Shown> {
+        let heads = self.measures.heads;
+        let (logits, patterns) = with_workspace(|workspace| fused.forward(workspace, self.transformer, input, silenced, heads))?;
+        Ok(Shown { logits, patterns, attributions: Vec::new() })
+    }
+
+    fn gated(&self, input: &Tokens, plan: &Plan, now: &Now, labels: &Tensor) -> Result<Shown> {
+        let MeasureSpec { heads, attribution, .. } = *self.measures;
+        let layers = self.transformer.architecture().layers;
+        let in_layers = |site: Site, wanted: bool| (0..layers).filter(move |_| wanted).map(move |layer| (site, Some(layer)));
+        let mut gate = Gate::looking_at(in_layers(Site::Pattern, heads));
+        let logits = plan.forward(self.transformer, input, now, &mut gate)?;
+        let patterns = gate.take_seen().into_iter().map(|(_, pattern)| pattern).collect();
+        let attributions = if heads && attribution {
+            // In a pass of its own, since looking at these sites takes the composed way.
+            let last = (Site::ResidualPost, Some(layers - 1));
+            let mut gate = Gate::looking_at(in_layers(Site::Z, true).chain([last]));
+            plan.forward(self.transformer, input, now, &mut gate)?;
+            self.attributions(&gate.take_seen(), last, labels)?
+        } else {
+            Vec::new()
+        };
+        Ok(Shown { logits, patterns, attributions })
+    }
+
+    fn attributions(&self, seen: &[(Place, Tensor)], last: Place, labels: &Tensor) -> Result<Vec<f64>> {
+        let at = |place: Place| -> Result<_> {
+            let found = seen.iter().find(|(own, _)| *own == place).map(|(_, value)| value.squeeze(0));
+            Ok(found.ok_or_else(|| Error::Invalid(format!("{} was not seen", place.0.name())))??)
+        };
+        let last = at(last)?;
+        let mut all = Vec::new();
+        for layer in 0..self.transformer.architecture().layers {
+            all.extend(attribution(self.transformer, layer, &at((Site::Z, Some(layer)))?, &last, labels)?);
+        }
+        Ok(all)
+    }
+}
