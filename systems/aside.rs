@@ -115,9 +115,10 @@ fn send_out(
         let measures = model.experiment.measures.clone();
         let mut asked = Vec::new();
         for (evaluator, bank, plan, evaluation) in evaluators.iter_many(list.iter()).flatten() {
-            let Way::Fused(silenced) = Way::of(transformer, plan, &now, &measures) else { break };
+            let Way::Fused(fusible) = Way::of(transformer, plan, &now, &measures) else { break };
+            let Some(fusible) = fusible.alone() else { break };
             if evaluation.0.is_none() {
-                asked.push((evaluator.clone(), bank.and_then(|bank| banks.get(bank.0).ok()).cloned(), silenced));
+                asked.push((evaluator.clone(), bank.and_then(|bank| banks.get(bank.0).ok()).cloned(), fusible));
             }
         }
         if asked.len() < list.iter().count() {
@@ -127,8 +128,8 @@ fn send_out(
         let place = Arc::new(Mutex::new(None));
         commands.entity(entity).insert(Underway(place.clone()));
         rayon::spawn(move || {
-            let each = asked.into_iter().map(|(evaluator, bank, silenced)| {
-                let way = Way::Fused(silenced);
+            let each = asked.into_iter().map(|(evaluator, bank, fusible)| {
+                let way = Way::Fused(fusible);
                 Measuring { transformer: &copy, sequences, bank: bank.as_ref(), measures: &measures, way }.measure(&evaluator)
             });
             let measured = each.collect();

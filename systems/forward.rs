@@ -32,11 +32,12 @@ pub(crate) fn forward(mut cohorts: Query<Cohort, With<Active>>, lists: Query<&In
     spread(cohorts.iter_mut(), |(members, progress, transformer, fused, batch, plan, mut losses, mut trouble)| {
         trouble.guard(|| {
             let now = now(progress.sequences, members.iter(), &lists, &moments);
-            // The fused step is for whole batches in which nothing is clamped but the values of heads.
+            // The fused step is for whole batches in which nothing is clamped but values and patterns of heads.
             if let (Some(mut fused), [whole]) = (fused, &batch.parts[..])
-                && let Some(silenced) = plan.silenced_alone(transformer.architecture().layers, &now)
+                && let Some(fusible) = plan.fusible(transformer.architecture().layers, &now)
             {
-                *losses = Losses::Fused(with_workspace(|workspace| fused.step(workspace, transformer, whole, &silenced))?);
+                let clamps = fusible.clamps(whole)?;
+                *losses = Losses::Fused(with_workspace(|workspace| fused.step(workspace, transformer, whole, &clamps))?);
                 return Ok(());
             }
             let each = batch.parts.iter().map(|part| {

@@ -4,10 +4,10 @@ use crate::spread::each;
 use crate::workspace::with_workspace;
 use candle_core::{DType, Tensor};
 use optogen::bank::ClassBank;
-use optogen::clamp::{Now, Plan};
+use optogen::clamp::{Fusible, Now, Plan};
 use optogen::components::{Evaluator, EvaluatorSequences, Measured};
 use optogen::experiment::MeasureSpec;
-use optogen::fused::{FusedEvaluation, Silenced};
+use optogen::fused::FusedEvaluation;
 use optogen::gate::Gate;
 use optogen::heads::HeadMeasures;
 use optogen::metrics::Metrics;
@@ -28,8 +28,8 @@ pub(crate) struct Measuring<'a> {
 
 /// How sequences go through a transformer.
 pub(crate) enum Way<'a> {
-    /// By the fused pass: nothing is clamped but the values of heads.
-    Fused(Silenced),
+    /// By the fused pass: nothing is clamped but values and patterns of heads.
+    Fused(Fusible<'a>),
     /// Through the gate.
     Gate(&'a Plan, &'a Now),
 }
@@ -39,8 +39,8 @@ impl<'a> Way<'a> {
     pub fn of(transformer: &Transformer, plan: &'a Plan, now: &'a Now, measures: &MeasureSpec) -> Self {
         let parameters = transformer.parameters();
         let possible = parameters.device().is_cpu() && parameters.dtype() == DType::F32 && !(measures.heads && measures.attribution);
-        match plan.silenced_alone(transformer.architecture().layers, now).filter(|_| possible) {
-            Some(silenced) => Way::Fused(silenced),
+        match plan.fusible(transformer.architecture().layers, now).filter(|_| possible) {
+            Some(fusible) => Way::Fused(fusible),
             None => Way::Gate(plan, now),
         }
     }
@@ -93,7 +93,7 @@ impl Measuring<'_> {
             let input = chunk.tokens(self.bank, self.transformer.parameters().device())?;
             let labels = input.labels.squeeze(0)?;
             let shown = match (&self.way, &mut fused) {
-                (Way::Fused(silenced), Some(fused)) => self.fused(fused, &input, silenced)?,
+                (Way::Fused(fusible), Some(fused)) => self.fused(fused, &input, fusible)?,
                 (Way::Gate(plan, now), _) => self.gated(&input, plan, now, &labels)?,
                 (Way::Fused(_), None) => return Err(Error::Invalid("a fused pass is gone".into())),
             };
@@ -110,9 +110,9 @@ impl Measuring<'_> {
         Ok(measured)
     }
 
-    fn fused(&self, fused: &mut FusedEvaluation, input: &Tokens, silenced: &Silenced) -> Result<Shown> {
-        let heads = self.measures.heads;
-        let (logits, patterns) = with_workspace(|workspace| fused.forward(workspace, self.transformer, input, silenced, heads))?;
+    fn fused(&self, fused: &mut FusedEvaluation, input: &Tokens, fusible: &Fusible) -> Result<Shown> {
+        let (heads, clamps) = (self.measures.heads, fusible.clamps(input)?);
+        let (logits, patterns) = with_workspace(|workspace| fused.forward(workspace, self.transformer, input, &clamps, heads))?;
         Ok(Shown { logits, patterns, attributions: Vec::new() })
     }
 

@@ -1,7 +1,7 @@
 //! The published code's activations, logits, metrics, gradients and training, for its three small models.
 
 use candle_core::{DType, Tensor};
-use optogen::fused::{Fused, Workspace};
+use optogen::fused::{Clamps, Fused, Workspace};
 use optogen::gate::Gate;
 use optogen::gradients::Gradients;
 use optogen::metrics::Metrics;
@@ -102,7 +102,7 @@ fn gradients_of_every_parameter_agree() {
         assert!(distance(&loss, &expected) / largest(&expected) < 1e-5, "{name}");
         let graph = Gradients::of(&loss, transformer.parameters()).unwrap();
         let mut fused = Fused::<f32>::new(&transformer).unwrap();
-        let own = fused.step(&mut Workspace::default(), &transformer, &input, &Vec::new()).unwrap();
+        let own = fused.step(&mut Workspace::default(), &transformer, &input, &Clamps::default()).unwrap();
         assert!(distance(&Tensor::new(own, input.features.device()).unwrap(), &expected) / largest(&expected) < 1e-5, "{name}");
         for (((parameter, _), graph), fused) in transformer.parameters().iter().zip(graph.iter()).zip(fused.gradients()) {
             let expected = case.tensor(&format!("clamps/none/grads/{parameter}"), DType::F32);
@@ -131,7 +131,7 @@ fn training_follows_the_published_trajectories() {
         let (mut fused, mut workspace) = (None, Workspace::default());
         follow(name, training, decay, |transformer, input| {
             let fused = fused.get_or_insert_with(|| Fused::<f32>::new(transformer).unwrap());
-            let losses = fused.step(&mut workspace, transformer, input, &Vec::new()).unwrap();
+            let losses = fused.step(&mut workspace, transformer, input, &Clamps::default()).unwrap();
             let mut gradients = Gradients::default();
             gradients.set(fused.gradients());
             (losses[0], gradients)

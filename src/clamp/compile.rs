@@ -74,6 +74,7 @@ impl Builder<'_> {
         for clamp in &mut clamps {
             clamp.mask = self.mask(clamp)?;
             clamp.silences = clamp.silences(self.architecture.heads);
+            clamp.gives = clamp.gives(self.architecture, 2 * self.pairs - 1);
         }
         let running = spec.and_then(|spec| spec.donor.as_deref()).map(|path| self.running(path)).transpose()?;
         self.plan.passes.push(Pass { spec: spec.cloned(), running, input: spec.and_then(|spec| spec.input), clamps });
@@ -129,6 +130,7 @@ impl Builder<'_> {
                     source,
                     constant: self.constant(&one.action)?,
                     silences: None,
+                    gives: None,
                 });
                 let last = clamps.len() - 1;
                 &mut clamps[last]

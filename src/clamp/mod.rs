@@ -11,7 +11,7 @@ mod pattern;
 mod plan;
 
 pub use donor::{Donor, Donors};
-pub use plan::{Clamped, Moments, Now, Phase, Plan};
+pub use plan::{Clamped, Fusible, Moments, Now, Phase, Plan};
 
 use crate::site::Place;
 use candle_core::{Result, Tensor};

@@ -4,7 +4,7 @@ use super::donor::Running;
 use super::mask::shifted;
 use super::{Clamp, New, inputs, pattern};
 use crate::experiment::{Action, Entries, InputName, InterventionSpec, Moment, PassSpec};
-use crate::fused::Silenced;
+use crate::fused::{Clamps, Given, Silenced};
 use crate::gate::Gate;
 use crate::site::{Axes, Place, Site};
 use crate::transformer::{Architecture, Tokens, Transformer};
@@ -92,6 +92,30 @@ pub(super) struct Planned {
     pub(super) constant: Option<Tensor>,
     /// The heads whose values become zero, where that is all there is to it.
     pub(super) silences: Option<Arc<[bool]>>,
+    /// The heads and attending tokens that are given a pattern, `[K, H, T]`, where that is all there is to it.
+    pub(super) gives: Option<Arc<[bool]>>,
+}
+
+/// What is clamped in a pass that can be fused.
+pub struct Fusible<'a> {
+    silenced: Silenced,
+    given: Vec<(usize, &'a Arc<[bool]>, &'a Planned)>,
+}
+
+impl Fusible<'_> {
+    /// The same by itself, where it does not depend on the sequences.
+    pub fn alone(self) -> Option<Fusible<'static>> {
+        self.given.is_empty().then(|| Fusible { silenced: self.silenced, given: Vec::new() })
+    }
+
+    /// What is clamped for these sequences.
+    pub fn clamps(&self, input: &Tokens) -> candle_core::Result<Clamps> {
+        let of = |(layer, rows, planned): &(usize, &Arc<[bool]>, &Planned)| {
+            let pattern = planned.own_pattern(input)?;
+            Ok(Given { layer: *layer, rows: (*rows).clone(), pattern: pattern.to_dtype(input.features.dtype())? })
+        };
+        Ok(Clamps { silenced: self.silenced.clone(), given: self.given.iter().map(of).collect::<candle_core::Result<_>>()? })
+    }
 }
 
 pub(super) struct When {
@@ -124,11 +148,11 @@ impl Plan {
         self.passes.is_empty()
     }
 
-    /// For each layer, which heads of each member `[K, H]` have no values now, where nothing else is clamped; `None` where something is.
-    pub fn silenced_alone(&self, layers: usize, now: &Now) -> Option<Silenced> {
-        let mut silenced: Silenced = vec![None; layers];
+    /// What is clamped now, where that is something that a fused pass can do: values of heads taken away, patterns given.
+    pub fn fusible(&self, layers: usize, now: &Now) -> Option<Fusible<'_>> {
+        let mut all = Fusible { silenced: vec![None; layers], given: Vec::new() };
         if self.passes.is_empty() {
-            return Some(silenced);
+            return Some(all);
         }
         let main = &self.passes[self.main];
         // Another model may give the logits.
@@ -143,13 +167,17 @@ impl Plan {
                 continue;
             }
             let whole = clamp.when.iter().zip(&strengths).all(|(when, &strength)| when.is_none() || strength == 1.0);
-            let (Some(own), (Site::Value, Some(layer)), true) = (&clamp.silences, clamp.place, whole) else { return None };
-            silenced[layer] = Some(match silenced[layer].take() {
-                Some(others) => others.iter().zip(own.iter()).map(|(a, b)| a | b).collect(),
-                None => own.clone(),
-            });
+            let layer = clamp.place.1.filter(|_| whole)?;
+            if let Some(own) = &clamp.silences {
+                all.silenced[layer] = Some(match all.silenced[layer].take() {
+                    Some(others) => others.iter().zip(own.iter()).map(|(a, b)| a | b).collect(),
+                    None => own.clone(),
+                });
+            } else {
+                all.given.push((layer, clamp.gives.as_ref()?, clamp));
+            }
         }
-        Some(silenced)
+        Some(all)
     }
 
     /// Logits at the query `[K, B, C]`. The clamps and looks that the gate has already come last, in the pass that gives the logits.
@@ -229,6 +257,36 @@ impl Planned {
         Some(self.entries.iter().flat_map(of).collect())
     }
 
+    /// For each member, each head and each attending token, whether it is given a pattern that does not depend on the model.
+    pub(super) fn gives(&self, architecture: &Architecture, tokens: usize) -> Option<Arc<[bool]>> {
+        let whole = |entries: &Entries| entries.to.is_all() && !entries.depend_on_labels();
+        let own = matches!(self.action, Action::PreviousToken { .. } | Action::Induction { .. } | Action::Match { .. });
+        if self.place.0 != Site::Pattern || !own || !self.entries.iter().flatten().all(whole) {
+            return None;
+        }
+        let of = |entries: &Option<Entries>| {
+            let heads = entries.as_ref().map_or(Vec::new(), |entries| entries.heads.of(architecture.heads));
+            let at = move |t: usize| entries.as_ref().is_some_and(|entries| entries.at.may_hold(t, tokens, t));
+            (0..architecture.heads)
+                .flat_map(|head| (0..tokens).map(|t| heads.contains(&head) && at(t)).collect::<Vec<_>>())
+                .collect::<Vec<_>>()
+        };
+        let rows: Arc<[bool]> = self.entries.iter().flat_map(of).collect();
+        // These two attend to labels, which in a causal model the query alone sees all of.
+        let sees = |t: usize| !architecture.causal || t + 1 == tokens || matches!(self.action, Action::PreviousToken { .. });
+        rows.iter().enumerate().all(|(row, given)| !given || sees(row % tokens)).then_some(rows)
+    }
+
+    /// The pattern that it gives, where that does not depend on the model.
+    fn own_pattern(&self, input: &Tokens) -> candle_core::Result<Tensor> {
+        match (&self.action, &self.constant) {
+            (Action::PreviousToken { .. }, Some(constant)) => Ok(constant.clone()),
+            (Action::Induction { strength }, _) => pattern::induction(input, *strength),
+            (Action::Match { temperature }, _) => pattern::matched(input, *temperature),
+            _ => candle_core::bail!("a pattern is gone"),
+        }
+    }
+
     fn hands_over(&self) -> bool {
         matches!(self.action, Action::ContinueIn(_))
     }
@@ -277,15 +335,15 @@ impl Planned {
             Action::Mean => New::Mean,
             Action::Resample => New::NextSequence,
             Action::Add(_) => New::Plus(constant()?.ok_or_else(|| candle_core::Error::Msg("a vector is gone".into()))?),
-            Action::PreviousToken { .. } => New::Given(constant()?.ok_or_else(|| candle_core::Error::Msg("a pattern is gone".into()))?),
+            Action::PreviousToken { .. } | Action::Induction { .. } | Action::Match { .. } => {
+                New::Given(self.own_pattern(input)?.to_dtype(dtype)?)
+            }
             Action::Copy(copy) => match (self.source, self.reads()) {
                 (None, Some(place)) => New::Earlier(place, copy.shift),
                 _ => New::Given(shifted(&source()?, copy.shift)?),
             },
             Action::ContinueIn(_) => New::Given(source()?),
             Action::FrozenTemperature(temperature) => New::Given((source()? / *temperature)?),
-            Action::Induction { strength } => New::Given(pattern::induction(input, *strength)?.to_dtype(dtype)?),
-            Action::Match { temperature } => New::Given(pattern::matched(input, *temperature)?.to_dtype(dtype)?),
             Action::CopyFromHead(head) => {
                 New::Given(pattern::copied_from_head(&source()?, head.head, &input.labels, architecture.outputs)?)
             }

@@ -1,5 +1,6 @@
 //! The core of attention for eight heads at once, one a lane, so that all its sums are sums of vectors.
 
+use super::clamps::Clamped;
 use super::lanes::{self, LANES, Lanes, accumulate, add, dot, minus, plus, softmax, times};
 use super::sizes::{Rows, Sizes};
 use crate::ops::Real;
@@ -16,8 +17,7 @@ pub(super) struct Attending<'a, T> {
     pub query_rows: Option<Rows<'a>>,
     /// Cosine and sine of the rotary positions, token by token, pair by pair; empty where there are none.
     pub turns: &'a [(T, T)],
-    /// 1 for heads that are heard, 0 for those without values; an eight after another.
-    pub heard: &'a [Lanes<T>],
+    pub clamped: &'a Clamped<T>,
 }
 
 /// Room for one sequence.
@@ -73,6 +73,15 @@ impl<T: Real> Attending<'_, T> {
         &kv[(2 * self.rows.of(sequence * self.sizes.tokens + s) + 1) * vectors..][..vectors]
     }
 
+    /// Puts patterns that are given in the place of those that were found.
+    #[inline(always)]
+    fn give(&self, sequence: usize, t: usize, group: usize, pattern: &mut [Lanes<T>]) {
+        let Sizes { tokens, groups, .. } = self.sizes;
+        let Some(&free) = self.clamped.free.get(t * groups + group) else { return };
+        let given = &self.clamped.patterns[((sequence * tokens + t) * groups + group) * tokens..];
+        pattern.iter_mut().zip(given).for_each(|(own, &given)| *own = plus(times(*own, free), given));
+    }
+
     /// softmax(q kᵀ/√dh) v.
     ///
     /// `q` [rows, vectors], `kv` [rows, 2, vectors] → `z` [B, attending, vectors], `pattern` [B, attending, groups, T].
@@ -96,10 +105,11 @@ impl<T: Real> Attending<'_, T> {
                     *score = dot(&room.query[own.clone()], &key[own.clone()]).map(|score| score * scale);
                 }
                 softmax(pattern);
+                self.give(sequence, t, group, pattern);
                 let z = &mut z[own.clone()];
                 z.fill([T::zero(); LANES]);
                 for (s, &weight) in pattern.iter().enumerate() {
-                    accumulate(z, times(weight, self.heard[group]), &self.value(sequence, s, kv)[own.clone()]);
+                    accumulate(z, times(weight, self.clamped.heard[group]), &self.value(sequence, s, kv)[own.clone()]);
                 }
             }
         }
@@ -150,12 +160,12 @@ impl<T: Real> Attending<'_, T> {
     /// One attending token: the gradients of its query, and its part in those of keys and values.
     #[inline(always)]
     fn backward_token(&self, sequence: usize, t: usize, grad_z: &[Lanes<T>], pattern: &[Lanes<T>], kv: &[Lanes<T>], room: &mut Room<T>) {
-        let Sizes { tokens, head_width, .. } = self.sizes;
+        let Sizes { tokens, head_width, groups, .. } = self.sizes;
         let (vectors, scale) = (self.sizes.vectors(), self.scale());
         let Room { query, keys, grad_query, grad_keys, grad_values, slopes } = room;
         for (group, pattern) in pattern.chunks_exact(tokens).enumerate() {
             let own = group * head_width..(group + 1) * head_width;
-            let (heard, grad_z, pattern) = (self.heard[group], &grad_z[own.clone()], &pattern[..self.sizes.seen(t)]);
+            let (heard, grad_z, pattern) = (self.clamped.heard[group], &grad_z[own.clone()], &pattern[..self.sizes.seen(t)]);
             let mut mean = [T::zero(); LANES];
             for (s, ((&weight, slope), grad)) in
                 pattern.iter().zip(slopes.iter_mut()).zip(grad_values.chunks_exact_mut(vectors)).enumerate()
@@ -164,10 +174,12 @@ impl<T: Real> Attending<'_, T> {
                 mean = plus(mean, times(weight, *slope));
                 accumulate(&mut grad[own.clone()], times(weight, heard), grad_z);
             }
+            // A pattern that is given does not depend on scores.
+            let scale = self.clamped.free.get(t * groups + group).map_or([scale; LANES], |free| free.map(|free| free * scale));
             let (query, grad_query) = (&query[own.clone()], &mut grad_query[own.clone()]);
             let of_keys = keys.chunks_exact(vectors).zip(grad_keys.chunks_exact_mut(vectors));
             for ((&weight, &slope), (key, grad_key)) in pattern.iter().zip(slopes.iter()).zip(of_keys) {
-                let score = times(weight, minus(slope, mean)).map(|score| score * scale);
+                let score = times(times(weight, minus(slope, mean)), scale);
                 accumulate(grad_query, score, &key[own.clone()]);
                 accumulate(&mut grad_key[own.clone()], score, query);
             }

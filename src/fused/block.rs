@@ -1,6 +1,7 @@
 //! One block, forward and backward, on the rows of its stream.
 
 use super::attention::{Attending, Room};
+use super::clamps::Clamped;
 use super::lanes::{LANES, Lanes};
 use super::norm::Normalised;
 use super::places::{BlockPlaces, MlpPlaces};
@@ -64,7 +65,7 @@ pub(super) struct At<'a, T> {
     /// Nobody but the query attends.
     pub query_alone: bool,
     pub turns: &'a [(T, T)],
-    pub heard: &'a [Lanes<T>],
+    pub clamped: &'a Clamped<T>,
 }
 
 impl<'a, T: Real> At<'a, T> {
@@ -76,7 +77,7 @@ impl<'a, T: Real> At<'a, T> {
     fn attending(&self) -> Attending<'a, T> {
         let query_rows = if self.even_queries() { None } else { Some(self.rows) };
         let first = if self.query_alone { self.sizes.tokens - 1 } else { 0 };
-        Attending { sizes: self.sizes, first, rows: self.rows, query_rows, turns: self.turns, heard: self.heard }
+        Attending { sizes: self.sizes, first, rows: self.rows, query_rows, turns: self.turns, clamped: self.clamped }
     }
 
     /// The rows of which queries are made, and how far each begins after the one before.

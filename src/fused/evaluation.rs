@@ -1,7 +1,7 @@
 //! A forward pass for evaluation: logits at the query and, where they are asked for, the pattern of every head.
 
 use super::scene::{Plan, Scene};
-use super::{Silenced, Workspace};
+use super::{Clamps, Workspace};
 use crate::ops::Real;
 use crate::transformer::{Tokens, Transformer};
 use candle_core::{Result, Tensor, bail};
@@ -29,7 +29,7 @@ impl<T: Real> FusedEvaluation<T> {
         workspace: &mut Workspace<T>,
         transformer: &Transformer,
         input: &Tokens,
-        silenced: &Silenced,
+        clamps: &Clamps,
         patterns: bool,
     ) -> Result<(Tensor, Vec<Tensor>)> {
         let sizes = self.plan.sizes(input)?;
@@ -37,15 +37,15 @@ impl<T: Real> FusedEvaluation<T> {
         let view = scene.of_member(&self.plan, sizes, 0)?;
         let (layers, mut seen) = (view.places.blocks.len(), Vec::new());
         workspace.reserve(layers);
-        view.hear(silenced, 0, &mut workspace.heard);
+        view.clamp(clamps, &mut workspace.clamped)?;
         // Nothing is kept for a backward pass, so all blocks use the memory of one.
-        let Workspace { input: embedding, streams, blocks, heard, output, grads } = workspace;
+        let Workspace { input: embedding, streams, blocks, clamped, output, grads } = workspace;
         let [below, above, ..] = &mut streams[..] else { bail!("a transformer without blocks") };
         let block = &mut blocks[0];
         embedding.forward(&view, below);
-        for (layer, heard) in heard.iter().enumerate() {
+        for (layer, clamped) in clamped.iter().enumerate() {
             let query_alone = layer + 1 == layers && !patterns;
-            block.forward(view.block(layer, embedding, query_alone, heard), below, above, &mut grads.scratch);
+            block.forward(view.block(layer, embedding, query_alone, clamped), below, above, &mut grads.scratch);
             if patterns {
                 let shape = (1, sizes.sequences, sizes.heads, sizes.tokens, sizes.tokens);
                 seen.push(Tensor::from_vec(block.pattern(sizes), shape, input.features.device())?);

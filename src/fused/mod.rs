@@ -1,4 +1,5 @@
-//! A whole step by hand: from sequences to losses and gradients, or to logits and patterns, on the CPU, where nobody changes anything inside.
+//! A whole step by hand: from sequences to losses and gradients, or to logits and patterns, on the CPU, where nobody changes anything inside but the values
+//! and patterns of heads.
 //!
 //! The transformer's own forward pass ([`crate::transformer`]) goes through the gate and candle's graph, where every value can be clamped and
 //! looked at. Most steps need none of that. Here the same formulas run on slices whose memory is used again at every step, and what a step does not
@@ -8,6 +9,7 @@
 mod attention;
 mod block;
 mod borrow;
+mod clamps;
 mod evaluation;
 mod input;
 mod lanes;
@@ -22,11 +24,7 @@ mod tests;
 mod weights;
 mod workspace;
 
+pub use clamps::{Clamps, Given, Silenced};
 pub use evaluation::FusedEvaluation;
 pub use step::Fused;
 pub use workspace::Workspace;
-
-use std::sync::Arc;
-
-/// For each layer, which heads of each member `[K, H]` have no values; none where all have.
-pub type Silenced = Vec<Option<Arc<[bool]>>>;

@@ -1,10 +1,9 @@
 //! What all passes of a transformer have in common, and one pass's view of its parameters and its batch.
 
-use super::Silenced;
 use super::block::At;
 use super::borrow::Borrowed;
+use super::clamps::{Clamped, Clamps};
 use super::input::{Drawn, Input};
-use super::lanes::{LANES, Lanes};
 use super::places::Places;
 use super::sizes::{Rows, Sizes};
 use crate::ops::{Real, angles};
@@ -69,6 +68,7 @@ impl<'a> Scene<'a> {
     pub fn of_member<'s, T: Real>(&'s self, plan: &'s Plan<T>, sizes: Sizes, member: usize) -> Result<View<'s, T>> {
         let members = self.members;
         Ok(View {
+            member: (member, members),
             sizes,
             places: &plan.places,
             turns: &plan.turns.1,
@@ -85,6 +85,8 @@ impl<'a> Scene<'a> {
 
 /// What one member's pass reads.
 pub(super) struct View<'a, T> {
+    /// Which it is, of how many.
+    member: (usize, usize),
     pub sizes: Sizes,
     pub places: &'a Places,
     pub turns: &'a [(T, T)],
@@ -97,22 +99,14 @@ pub(super) struct View<'a, T> {
 
 impl<T: Real> View<'_, T> {
     /// Where a block stands; with `query_alone` nobody but the query attends.
-    pub fn block<'s>(&'s self, layer: usize, input: &'s Input<T>, query_alone: bool, heard: &'s [Lanes<T>]) -> At<'s, T> {
+    pub fn block<'s>(&'s self, layer: usize, input: &'s Input<T>, query_alone: bool, clamped: &'s Clamped<T>) -> At<'s, T> {
         let rows = if layer == 0 { input.rows() } else { Rows::Each };
-        At { sizes: self.sizes, places: &self.places.blocks[layer], weights: &self.weights, rows, query_alone, turns: self.turns, heard }
+        At { sizes: self.sizes, places: &self.places.blocks[layer], weights: &self.weights, rows, query_alone, turns: self.turns, clamped }
     }
 
-    /// Which heads of each layer are heard, in the order of the lanes.
-    pub fn hear(&self, silenced: &Silenced, member: usize, heard: &mut Vec<Vec<Lanes<T>>>) {
-        let sizes = self.sizes;
-        heard.resize(self.places.blocks.len(), Vec::new());
-        for (layer, heard) in heard.iter_mut().enumerate() {
-            heard.clear();
-            heard.resize(sizes.groups, [T::one(); LANES]);
-            let Some(silenced) = silenced.get(layer).and_then(Option::as_ref) else { continue };
-            for head in (0..sizes.heads).filter(|head| silenced[(member * sizes.heads + head) % silenced.len()]) {
-                heard[head / LANES][head % LANES] = T::zero();
-            }
-        }
+    /// What is clamped in each layer.
+    pub fn clamp(&self, clamps: &Clamps, clamped: &mut Vec<Clamped<T>>) -> Result<()> {
+        clamped.resize_with(self.places.blocks.len(), Clamped::default);
+        clamped.iter_mut().enumerate().try_for_each(|(layer, clamped)| clamps.of_layer(layer, self.member, self.sizes, clamped))
     }
 }

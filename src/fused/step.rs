@@ -2,7 +2,7 @@
 
 use super::borrow::part;
 use super::scene::{Plan, Scene, View};
-use super::{Silenced, Workspace};
+use super::{Clamps, Workspace};
 use crate::ops::Real;
 use crate::ops::lend::overwrite;
 use crate::transformer::{Tokens, Transformer};
@@ -36,7 +36,7 @@ impl<T: Real> Fused<T> {
     }
 
     /// The mean loss of each member `[K]`, in nats; then `gradients` are theirs.
-    pub fn step(&mut self, workspace: &mut Workspace<T>, transformer: &Transformer, input: &Tokens, silenced: &Silenced) -> Result<Vec<T>> {
+    pub fn step(&mut self, workspace: &mut Workspace<T>, transformer: &Transformer, input: &Tokens, clamps: &Clamps) -> Result<Vec<T>> {
         let sizes = self.plan.sizes(input)?;
         let scene = Scene::new(transformer, input)?;
         let Self { plan, gradients, touched } = self;
@@ -44,7 +44,7 @@ impl<T: Real> Fused<T> {
         overwrite(&gradients.iter().collect::<Vec<_>>(), &mut |lent: &mut [&mut [T]]| {
             for (index, touched) in touched.iter_mut().enumerate() {
                 let view = scene.of_member(plan, sizes, index)?;
-                view.hear(silenced, index, &mut workspace.heard);
+                view.clamp(clamps, &mut workspace.clamped)?;
                 losses.push(workspace.forward(&view));
                 let mut of: Vec<&mut [T]> = Vec::with_capacity(lent.len());
                 for whole in lent.iter_mut() {
@@ -65,7 +65,7 @@ impl<T: Real> Workspace<T> {
         self.reserve(layers);
         self.input.forward(view, &mut self.streams[0]);
         for (layer, block) in self.blocks[..layers].iter_mut().enumerate() {
-            let at = view.block(layer, &self.input, layer + 1 == layers, &self.heard[layer]);
+            let at = view.block(layer, &self.input, layer + 1 == layers, &self.clamped[layer]);
             let (below, above) = self.streams.split_at_mut(layer + 1);
             block.forward(at, &below[layer], &mut above[0], &mut self.grads.scratch);
         }
@@ -77,7 +77,7 @@ impl<T: Real> Workspace<T> {
         let Self { grads, streams, .. } = self;
         self.output.backward(view, &streams[layers], (&mut grads.stream, &mut grads.rows), of)?;
         for (layer, block) in self.blocks[..layers].iter_mut().enumerate().rev() {
-            let at = view.block(layer, &self.input, layer + 1 == layers, &self.heard[layer]);
+            let at = view.block(layer, &self.input, layer + 1 == layers, &self.clamped[layer]);
             block.backward(at, &streams[layer], grads, of)?;
         }
         self.input.backward(view, &grads.stream, of, touched);

@@ -12,6 +12,7 @@ use crate::transformer::Parameters;
 use crate::transformer::{Architecture, Tokens, Transformer};
 use candle_core::{DType, Device, Tensor};
 use rand_distr::{Distribution, StandardNormal};
+use std::sync::Arc;
 
 const BASE: Architecture = Architecture {
     layers: 2,
@@ -63,36 +64,39 @@ fn largest(a: &Tensor) -> f64 {
     distance(a, &a.zeros_like().unwrap())
 }
 
+/// The same clamps for the gate: no values for some heads of the last layer, patterns for some.
+fn at_the_gate(architecture: &Architecture, clamps: &Clamps) -> Vec<Clamp> {
+    let clamp = |place, flags: &[bool], shape: (usize, usize, usize, usize, usize), new| {
+        let mask = Tensor::from_vec(flags.iter().map(|&flag| u8::from(flag)).collect::<Vec<_>>(), shape, &Device::Cpu).unwrap();
+        Clamp { place, mask: Some(mask), new, strength: None, detach: false, silences: None }
+    };
+    let heads = architecture.heads;
+    let silenced = clamps.silenced.iter().enumerate().filter_map(|(layer, silenced)| Some((layer, silenced.as_ref()?)));
+    let values =
+        silenced.map(|(layer, flags)| clamp((Site::Value, Some(layer)), flags, (flags.len() / heads, 1, heads, 1, 1), New::Constant(0.0)));
+    let patterns = clamps.given.iter().map(|given| {
+        let shape = (given.rows.len() / heads / TOKENS, 1, heads, TOKENS, 1);
+        clamp((Site::Pattern, Some(given.layer)), &given.rows, shape, New::Given(given.pattern.clone()))
+    });
+    values.chain(patterns).collect()
+}
+
 /// Two steps' losses and gradients, both ways; the second on other labels, so that nothing may be left of the first.
-fn check(architecture: &Architecture, members: usize, silenced: Option<Vec<bool>>) {
+fn check(architecture: &Architecture, members: usize, clamps: &Clamps) {
     let transformer = transformer(architecture, members as u64);
     let mut fused = Fused::<f64>::new(&transformer).unwrap();
     let mut workspace = Workspace::default();
-    let silenced: Option<Arc<[bool]>> = silenced.map(Arc::from);
-    let of_layers = (0..architecture.layers).map(|layer| silenced.clone().filter(|_| layer + 1 == architecture.layers)).collect();
     for batch in 0..2 {
         let input = tokens(architecture, members, batch);
-        let clamps = silenced.iter().map(|silences| {
-            let mask = silences.iter().map(|&silent| u8::from(silent)).collect::<Vec<_>>();
-            let shape = (silences.len() / architecture.heads, 1, architecture.heads, 1, 1);
-            Clamp {
-                place: (Site::Value, Some(architecture.layers - 1)),
-                mask: Some(Tensor::from_vec(mask, shape, &Device::Cpu).unwrap()),
-                new: New::Constant(0.0),
-                strength: None,
-                detach: false,
-                silences: None,
-            }
-        });
-        let logits = transformer.forward(&input, &mut Gate::clamping(clamps.collect())).unwrap();
+        let logits = transformer.forward(&input, &mut Gate::clamping(at_the_gate(architecture, clamps))).unwrap();
         let losses = cross_entropy(&logits, &input.targets().unwrap()).unwrap();
         let expected = Gradients::of(&losses, transformer.parameters()).unwrap();
-        let own = fused.step(&mut workspace, &transformer, &input, &of_layers).unwrap();
+        let own = fused.step(&mut workspace, &transformer, &input, clamps).unwrap();
         for (own, expected) in own.iter().zip(losses.to_vec1::<f64>().unwrap()) {
             assert!((own - expected).abs() < 1e-12, "{architecture:?}: loss {own}, not {expected}");
         }
         if members == 1 {
-            check_evaluation(&mut workspace, &transformer, &input, &of_layers, &logits);
+            check_evaluation(&mut workspace, &transformer, &input, clamps, &logits);
         }
         for (((name, _), own), expected) in transformer.parameters().iter().zip(fused.gradients()).zip(expected.iter()) {
             let away = distance(own, expected) / largest(expected).max(1.0);
@@ -102,14 +106,14 @@ fn check(architecture: &Architecture, members: usize, silenced: Option<Vec<bool>
 }
 
 /// Logits, with and without looking at the patterns, and the patterns.
-fn check_evaluation(workspace: &mut Workspace<f64>, transformer: &Transformer, input: &Tokens, silenced: &Silenced, logits: &Tensor) {
+fn check_evaluation(workspace: &mut Workspace<f64>, transformer: &Transformer, input: &Tokens, clamps: &Clamps, logits: &Tensor) {
     let layers = transformer.architecture().layers;
     let mut gate = Gate::looking_at((0..layers).map(|layer| (Site::Pattern, Some(layer))));
-    // Without values of the last layer's heads its patterns are the same.
+    gate.put_first(at_the_gate(transformer.architecture(), clamps));
     transformer.forward(input, &mut gate).unwrap();
     let mut evaluation = FusedEvaluation::<f64>::new(transformer).unwrap();
     for patterns in [true, false] {
-        let (own, seen) = evaluation.forward(workspace, transformer, input, silenced, patterns).unwrap();
+        let (own, seen) = evaluation.forward(workspace, transformer, input, clamps, patterns).unwrap();
         assert!(distance(&own, logits) < 1e-12 * largest(logits).max(1.0));
         assert_eq!(seen.len(), if patterns { layers } else { 0 });
         for (own, (_, expected)) in seen.iter().zip(gate.take_seen()) {
@@ -135,20 +139,54 @@ fn the_base_and_each_option_agree_with_the_graph() {
     for option in options {
         let mut architecture = BASE;
         option(&mut architecture);
-        check(&architecture, 1, None);
+        check(&architecture, 1, &Clamps::default());
     }
 }
 
 #[test]
 fn members_have_their_own_numbers() {
-    check(&BASE, 3, None);
-    check(&Architecture { positions: Positions::Learned, ..BASE }, 2, None);
+    check(&BASE, 3, &Clamps::default());
+    check(&Architecture { positions: Positions::Learned, ..BASE }, 2, &Clamps::default());
+}
+
+/// No values for some heads of the last layer.
+fn silence(heads: &[bool]) -> Clamps {
+    Clamps { silenced: vec![None, Some(heads.into())], given: Vec::new() }
 }
 
 #[test]
 fn silenced_heads_have_no_values() {
-    check(&BASE, 1, Some(vec![true, false, true]));
-    check(&BASE, 2, Some(vec![true, false, true, false, false, true]));
+    check(&BASE, 1, &silence(&[true, false, true]));
+    check(&BASE, 2, &silence(&[true, false, true, false, false, true]));
+}
+
+/// Tokens of the sequences above.
+const TOKENS: usize = 5;
+
+/// Patterns for head 1 of layer 0 at all tokens, and for head 2 of layer 1 at the query; the later over the earlier.
+#[test]
+fn heads_attend_as_they_are_given() {
+    let numbers = |shape: (usize, usize, usize, usize, usize)| {
+        let count = shape.0 * shape.1 * shape.3 * shape.4;
+        Tensor::from_vec((0..count).map(|i| ((i * 7 + i / 5) % 11) as f64 / 10.0).collect::<Vec<_>>(), shape, &Device::Cpu).unwrap()
+    };
+    let rows = |members: usize, head: usize, first: usize| -> Arc<[bool]> {
+        let one = (0..BASE.heads).flat_map(|own| (0..TOKENS).map(move |t| own == head && t >= first));
+        std::iter::repeat_n(one.collect::<Vec<_>>(), members).flatten().collect()
+    };
+    for members in [1, 2] {
+        let lower = Tensor::tril2(TOKENS, DType::F64, &Device::Cpu).unwrap();
+        let of_all = numbers((1, 1, 1, TOKENS, TOKENS)).broadcast_mul(&lower).unwrap();
+        let of_each = numbers((members, 6, 1, 1, TOKENS));
+        let given = vec![
+            Given { layer: 0, rows: rows(members, 1, 0), pattern: of_all.clone() },
+            Given { layer: 1, rows: rows(members, 2, 0), pattern: of_all },
+            Given { layer: 1, rows: rows(members, 2, TOKENS - 1), pattern: of_each },
+        ];
+        let silenced = vec![None, Some(vec![true, false, false].into())];
+        check(&BASE, members, &Clamps { silenced: silenced.clone(), given: given.clone() });
+        check(&Architecture { positions: Positions::Learned, hidden: Some(9), ..BASE }, members, &Clamps { silenced, given });
+    }
 }
 
 #[test]
@@ -156,15 +194,15 @@ fn gradients_are_finite_differences() {
     let architecture = Architecture { hidden: Some(6), ..BASE };
     let (transformer, input) = (transformer(&architecture, 1), tokens(&architecture, 1, 0));
     let mut fused = Fused::<f64>::new(&transformer).unwrap();
-    let (silenced, mut workspace) = (vec![None; 2], Workspace::default());
-    fused.step(&mut workspace, &transformer, &input, &silenced).unwrap();
+    let (clamps, mut workspace) = (Clamps::default(), Workspace::default());
+    fused.step(&mut workspace, &transformer, &input, &clamps).unwrap();
     let gradients: Vec<Tensor> = fused.gradients().iter().map(|gradient| gradient.copy().unwrap()).collect();
     for (index, (name, var)) in transformer.parameters().iter().enumerate() {
         let numbers: Vec<f64> = var.flatten_all().unwrap().to_vec1().unwrap();
         let gradient: Vec<f64> = gradients[index].flatten_all().unwrap().to_vec1().unwrap();
         let mut at = |numbers: Vec<f64>| {
             var.set(&Tensor::from_vec(numbers, var.shape(), &Device::Cpu).unwrap()).unwrap();
-            fused.step(&mut workspace, &transformer, &input, &silenced).unwrap()[0]
+            fused.step(&mut workspace, &transformer, &input, &clamps).unwrap()[0]
         };
         for place in (0..numbers.len()).step_by(1 + numbers.len() / 15) {
             let mut moved = |by: f64| at(numbers.iter().enumerate().map(|(i, &x)| if i == place { x + by } else { x }).collect());

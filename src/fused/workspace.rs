@@ -1,8 +1,8 @@
 //! The memory of a pass.
 
 use super::block::{Block, Grads};
+use super::clamps::Clamped;
 use super::input::Input;
-use super::lanes::Lanes;
 use super::output::Output;
 use crate::ops::Real;
 
@@ -13,7 +13,7 @@ pub struct Workspace<T: Real = f32> {
     /// The residual stream before each block, and after the last.
     pub(super) streams: Vec<Vec<T>>,
     pub(super) blocks: Vec<Block<T>>,
-    pub(super) heard: Vec<Vec<Lanes<T>>>,
+    pub(super) clamped: Vec<Clamped<T>>,
     pub(super) output: Output<T>,
     pub(super) grads: Grads<T>,
 }
