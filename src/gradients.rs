@@ -121,7 +121,7 @@ fn square<T: Real>(line: &[T]) -> T {
     let wide = line.chunks_exact(partial.len());
     let tail: T = wide.remainder().iter().map(|&x| x * x).sum();
     for x in wide {
-        partial.iter_mut().zip(x).for_each(|(sum, &x)| *sum = *sum + x * x);
+        partial.iter_mut().zip(x).for_each(|(sum, &x)| *sum += x * x);
     }
     partial.into_iter().sum::<T>() + tail
 }
