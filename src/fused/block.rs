@@ -161,7 +161,7 @@ impl<T: Real> Block<T> {
         let (width, padded) = (sizes.width, sizes.padded());
         let rows = stream.len() / width;
         if let Some(places) = &places.mlp {
-            self.mlp.backward(places, at.weights, &self.middle, width, grads, of)?;
+            self.mlp.backward(places, at.weights, &self.middle, grads, of)?;
         }
         let Scratch { room, weights } = &mut grads.scratch;
         let attending = at.attending();
@@ -208,50 +208,64 @@ impl<T: Real> Block<T> {
     }
 }
 
+/// Rows that go through an MLP together: what they are in between stays in the cache.
+const PIECE: usize = 96;
+
 impl<T: Real> Mlp<T> {
     fn forward(&mut self, places: &MlpPlaces, weights: &[&[T]], middle: &[T], out: &mut Vec<T>, room: &mut Weights<T>) {
-        let width = weights[places.fc2.1].len();
+        let (first_bias, second_bias) = (weights[places.fc1.1], weights[places.fc2.1]);
+        let (hidden, width) = (first_bias.len(), second_bias.len());
         let rows = middle.len() / width;
         self.normalised.forward(places.norm, weights, middle);
-        let (weight, bias) = (weights[places.fc1.0], weights[places.fc1.1]);
-        let hidden = bias.len();
-        self.slopes.resize(rows * hidden, T::zero());
-        self.slopes.chunks_exact_mut(hidden).for_each(|row| row.copy_from_slice(bias));
-        let input = Matrix::rows(self.normalised.rows(), rows, width);
-        product(input, Matrix::rows(room.by_columns(weight, width), width, hidden), &mut self.slopes, true);
         self.hidden.resize(rows * hidden, T::zero());
-        self.hidden.iter_mut().zip(&mut self.slopes).for_each(|(to, x)| (*to, *x) = gelu_and_slope(*x));
-        let (weight, bias) = (weights[places.fc2.0], weights[places.fc2.1]);
+        self.slopes.resize(rows * hidden, T::zero());
         out.resize(rows * width, T::zero());
-        for (out, row) in out.chunks_exact_mut(width).zip(middle.chunks_exact(width)) {
-            out.iter_mut().zip(row).zip(bias).for_each(|((out, &x), &bias)| *out = x + bias);
+        let (first, second) = room.both_by_columns((weights[places.fc1.0], width), (weights[places.fc2.0], hidden));
+        let (first, second) = (Matrix::rows(first, width, hidden), Matrix::rows(second, hidden, width));
+        let bent = self.slopes.chunks_mut(PIECE * hidden).zip(self.hidden.chunks_mut(PIECE * hidden));
+        let streams = middle.chunks(PIECE * width).zip(self.normalised.rows().chunks(PIECE * width)).zip(out.chunks_mut(PIECE * width));
+        for ((slopes, bent), ((stream, normalised), out)) in bent.zip(streams) {
+            let count = stream.len() / width;
+            product(Matrix::rows(normalised, count, width), first, slopes, false);
+            for (slopes, bent) in slopes.chunks_exact_mut(hidden).zip(bent.chunks_exact_mut(hidden)) {
+                slopes.iter_mut().zip(bent).zip(first_bias).for_each(|((x, to), &bias)| (*to, *x) = gelu_and_slope(*x + bias));
+            }
+            for (out, stream) in out.chunks_exact_mut(width).zip(stream.chunks_exact(width)) {
+                out.iter_mut().zip(stream).zip(second_bias).for_each(|((out, &x), &bias)| *out = x + bias);
+            }
+            product(Matrix::rows(bent, count, hidden), second, out, true);
         }
-        product(Matrix::rows(&self.hidden, rows, hidden), Matrix::rows(room.by_columns(weight, hidden), hidden, width), out, true);
     }
 
     /// Adds to `grads.stream` what goes through the MLP.
-    fn backward(
-        &self,
-        places: &MlpPlaces,
-        weights: &[&[T]],
-        middle: &[T],
-        width: usize,
-        grads: &mut Grads<T>,
-        of: &mut [&mut [T]],
-    ) -> Result<()> {
+    fn backward(&self, places: &MlpPlaces, weights: &[&[T]], middle: &[T], grads: &mut Grads<T>, of: &mut [&mut [T]]) -> Result<()> {
+        let (hidden, width) = (weights[places.fc1.1].len(), weights[places.fc2.1].len());
         let rows = middle.len() / width;
-        let hidden = weights[places.fc1.1].len();
-        let grad_out = Matrix::rows(&grads.stream, rows, width);
+        let (first, second) = (Matrix::rows(weights[places.fc1.0], hidden, width), Matrix::rows(weights[places.fc2.0], width, hidden));
         add_up_rows(&grads.stream, of[places.fc2.1]);
-        product(grad_out.transposed(), Matrix::rows(&self.hidden, rows, hidden), of[places.fc2.0], false);
-        grads.hidden.resize(rows * hidden, T::zero());
-        product(grad_out, Matrix::rows(weights[places.fc2.0], width, hidden), &mut grads.hidden, false);
-        grads.hidden.iter_mut().zip(&self.slopes).for_each(|(grad, &slope)| *grad *= slope);
-        add_up_rows(&grads.hidden, of[places.fc1.1]);
-        let grad_hidden = Matrix::rows(&grads.hidden, rows, hidden);
-        product(grad_hidden.transposed(), Matrix::rows(self.normalised.rows(), rows, width), of[places.fc1.0], false);
+        of[places.fc1.1].fill(T::zero());
+        grads.hidden.resize(PIECE * hidden, T::zero());
         grads.rows.resize(rows * width, T::zero());
-        product(grad_hidden, Matrix::rows(weights[places.fc1.0], hidden, width), &mut grads.rows, false);
+        let bent = self.slopes.chunks(PIECE * hidden).zip(self.hidden.chunks(PIECE * hidden));
+        let streams = grads.stream.chunks(PIECE * width).zip(self.normalised.rows().chunks(PIECE * width));
+        let pieces = bent.zip(streams).zip(grads.rows.chunks_mut(PIECE * width)).enumerate();
+        for (piece, (((slopes, bent), (grad_out, normalised)), to)) in pieces {
+            let (count, add) = (to.len() / width, piece > 0);
+            let grad_out = Matrix::rows(grad_out, count, width);
+            product(grad_out.transposed(), Matrix::rows(bent, count, hidden), of[places.fc2.0], add);
+            let grad_hidden = &mut grads.hidden[..count * hidden];
+            product(grad_out, second, grad_hidden, false);
+            for (grad, slopes) in grad_hidden.chunks_exact_mut(hidden).zip(slopes.chunks_exact(hidden)) {
+                let sums = of[places.fc1.1].iter_mut();
+                grad.iter_mut().zip(slopes).zip(sums).for_each(|((grad, &slope), sum)| {
+                    *grad *= slope;
+                    *sum += *grad;
+                });
+            }
+            let grad_hidden = Matrix::rows(grad_hidden, count, hidden);
+            product(grad_hidden.transposed(), Matrix::rows(normalised, count, width), of[places.fc1.0], add);
+            product(grad_hidden, first, to, false);
+        }
         self.normalised.backward(places.norm, weights, middle, &grads.rows, &mut grads.stream, of)
     }
 }

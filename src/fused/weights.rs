@@ -22,11 +22,19 @@ fn some<T: Real>(room: &mut Vec<T>, count: usize) -> &mut [T] {
 }
 
 impl<T: Real> Weights<T> {
-    /// A weight `[out, in]` by columns, `[in, out]`.
-    pub fn by_columns(&mut self, weight: &[T], columns: usize) -> &[T] {
+    /// A weight `[out, in]` of so many columns by columns, `[in, out]`.
+    fn by_columns(&mut self, weight: &[T], columns: usize) -> &[T] {
         let to = some(&mut self.one, weight.len());
         transpose(weight, columns, to);
         to
+    }
+
+    /// Two weights by columns, each given with how many it has.
+    pub fn both_by_columns(&mut self, (first, columns): (&[T], usize), (second, others): (&[T], usize)) -> (&[T], &[T]) {
+        let (one, other) = (some(&mut self.one, first.len()), some(&mut self.other, second.len()));
+        transpose(first, columns, one);
+        transpose(second, others, other);
+        (one, other)
     }
 
     /// Queries, keys and values `[3·D, D]` in the order of the lanes, `[3·padded, D]`.
