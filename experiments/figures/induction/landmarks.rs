@@ -67,13 +67,17 @@ struct Landmark {
     what: String,
     published: String,
     ours: Vec<f64>,
-    /// In place of numbers.
-    words: Option<String>,
+    /// In place of numbers, and from how many seeds.
+    words: Option<(String, usize)>,
 }
 
 impl Landmark {
     fn of(figure: &'static str, what: impl Into<String>, published: String, ours: Vec<f64>) -> Self {
         Self { figure, what: what.into(), published, ours, words: None }
+    }
+
+    fn seeds(&self) -> usize {
+        self.words.as_ref().map_or(self.ours.len(), |(_, seeds)| *seeds)
     }
 
     fn mean(&self) -> f64 {
@@ -90,7 +94,7 @@ impl Landmark {
 
     /// The mean, and from where to where the seeds go.
     fn told(&self) -> String {
-        if let Some(words) = &self.words {
+        if let Some((words, _)) = &self.words {
             return words.clone();
         }
         match self.ours.len() {
@@ -128,7 +132,7 @@ pub fn landmarks(runs: &Runs) -> Result<Product> {
         ("mean", Column::Numbers(all.iter().map(Landmark::mean).collect())),
         ("least", Column::Numbers(all.iter().map(Landmark::least).collect())),
         ("most", Column::Numbers(all.iter().map(Landmark::most).collect())),
-        ("seeds", Column::Whole(all.iter().map(|one| Some(one.ours.len() as i64)).collect())),
+        ("seeds", Column::Whole(all.iter().map(|one| Some(one.seeds() as i64)).collect())),
     ])))
 }
 
@@ -203,15 +207,16 @@ fn clamps(runs: &Runs, all: &mut Vec<Landmark>) -> Result<()> {
         let times = found.iter().map(|run| Ok(first_below(&run.loss(TRAIN)?, LEARNED).unwrap_or(f64::NAN))).collect::<Result<Vec<_>>>()?;
         let row = Landmark::of("5b", format!("{folder}: learned (loss below .4 ln 2) at"), String::new(), times);
         if !found.is_empty() {
-            order.push((row.mean(), folder));
+            order.push((row.mean(), found.len(), folder));
         }
         all.push(row);
     }
     if order.len() == CLAMPS.len() {
         order.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let words = order.into_iter().map(|(_, folder)| folder).collect::<Vec<_>>().join(", ");
+        let seeds = order.iter().map(|own| own.1).min().unwrap_or_default();
+        let words = order.into_iter().map(|(.., folder)| folder).collect::<Vec<_>>().join(", ");
         let published = "layer_1_copy, match, copy, layer_1, previous_token, one_head".to_owned();
-        all.push(Landmark { words: Some(words), ..Landmark::of("5b", "clamps by when they have learned", published, Vec::new()) });
+        all.push(Landmark { words: Some((words, seeds)), ..Landmark::of("5b", "clamps by when they have learned", published, Vec::new()) });
     }
     for &(folder, value, published) in MORE_DATA {
         let found = runs.of(folder)?;
