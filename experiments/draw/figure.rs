@@ -178,16 +178,17 @@ impl Figure {
     /// Everything that it shows, to be drawn again.
     pub fn numbers(&self) -> Vec<Number> {
         let mut all = Vec::new();
+        let several = self.rows.iter().flatten().count() > 1;
         for panel in self.rows.iter().flatten() {
+            // Panels without titles are told apart by what they are drawn against.
+            let title = if several && panel.title.is_empty() { &panel.x.label } else { &panel.title };
             for series in &panel.series {
-                let number =
-                    |&(x, y): &(f64, f64)| Number { panel: panel.title.clone(), series: series.name.clone(), seed: series.seed, x, y };
+                let number = |&(x, y): &(f64, f64)| Number { panel: title.clone(), series: series.name.clone(), seed: series.seed, x, y };
                 all.extend(series.points.iter().map(number));
             }
             for (row, values) in panel.heat.iter().flat_map(|heat| heat.values.iter().enumerate()) {
                 let series = format!("{} {row}", panel.y.label);
-                let number =
-                    |(x, &y): (usize, &f64)| Number { panel: panel.title.clone(), series: series.clone(), seed: None, x: x as f64, y };
+                let number = |(x, &y): (usize, &f64)| Number { panel: title.clone(), series: series.clone(), seed: None, x: x as f64, y };
                 all.extend(values.iter().enumerate().map(number));
             }
         }
