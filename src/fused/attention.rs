@@ -1,7 +1,7 @@
 //! The core of attention for eight heads at once, one a lane, so that all its sums are sums of vectors.
 
 use super::clamps::Clamped;
-use super::lanes::{self, LANES, Lanes, accumulate, add, dot, minus, plus, softmax, times};
+use super::lanes::{self, LANES, Lanes, accumulate, add, all, dot, minus, plus, softmax, times};
 use super::sizes::{Rows, Sizes};
 use crate::ops::Real;
 
@@ -46,6 +46,7 @@ impl<T: Real> Attending<'_, T> {
         T::of((self.sizes.head_width as f64).powf(-0.5))
     }
 
+    #[inline(always)]
     fn query_row(&self, sequence: usize, t: usize) -> usize {
         self.query_rows.map_or(sequence, |rows| rows.of(sequence * self.sizes.tokens + t))
     }
@@ -55,10 +56,13 @@ impl<T: Real> Attending<'_, T> {
     fn turn(&self, t: usize, vectors: &mut [Lanes<T>], direction: T) {
         let pairs = self.sizes.head_width / 2;
         let Some(turns) = self.turns.get(t * pairs..(t + 1) * pairs) else { return };
-        vectors.chunks_exact_mut(self.sizes.head_width).for_each(|head| lanes::turn(head, turns, direction));
+        for head in vectors.chunks_exact_mut(self.sizes.head_width) {
+            lanes::turn(head, turns, direction);
+        }
     }
 
     /// The keys of a sequence, turned.
+    #[inline(always)]
     fn gather_keys(&self, sequence: usize, kv: &[Lanes<T>], keys: &mut [Lanes<T>]) {
         let vectors = self.sizes.vectors();
         for (t, key) in keys.chunks_exact_mut(vectors).enumerate() {
@@ -68,6 +72,7 @@ impl<T: Real> Attending<'_, T> {
         }
     }
 
+    #[inline(always)]
     fn value<'k>(&self, sequence: usize, s: usize, kv: &'k [Lanes<T>]) -> &'k [Lanes<T>] {
         let vectors = self.sizes.vectors();
         &kv[(2 * self.rows.of(sequence * self.sizes.tokens + s) + 1) * vectors..][..vectors]
@@ -102,7 +107,7 @@ impl<T: Real> Attending<'_, T> {
                 let own = group * head_width..(group + 1) * head_width;
                 let pattern = &mut pattern[..self.sizes.seen(t)];
                 for (key, score) in room.keys.chunks_exact(vectors).zip(pattern.iter_mut()) {
-                    *score = dot(&room.query[own.clone()], &key[own.clone()]).map(|score| score * scale);
+                    *score = all(dot(&room.query[own.clone()], &key[own.clone()]), |score| score * scale);
                 }
                 softmax(pattern);
                 self.give(sequence, t, group, pattern);
@@ -175,7 +180,7 @@ impl<T: Real> Attending<'_, T> {
                 accumulate(&mut grad[own.clone()], times(weight, heard), grad_z);
             }
             // A pattern that is given does not depend on scores.
-            let scale = self.clamped.free.get(t * groups + group).map_or([scale; LANES], |free| free.map(|free| free * scale));
+            let scale = self.clamped.free.get(t * groups + group).map_or([scale; LANES], |&free| all(free, |free| free * scale));
             let (query, grad_query) = (&query[own.clone()], &mut grad_query[own.clone()]);
             let of_keys = keys.chunks_exact(vectors).zip(grad_keys.chunks_exact_mut(vectors));
             for ((&weight, &slope), (key, grad_key)) in pattern.iter().zip(slopes.iter()).zip(of_keys) {

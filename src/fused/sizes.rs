@@ -31,16 +31,19 @@ impl Sizes {
     }
 
     /// Vectors that hold a token's queries, keys or values.
+    #[inline(always)]
     pub fn vectors(&self) -> usize {
         self.groups * self.head_width
     }
 
     /// Numbers that hold them.
+    #[inline(always)]
     pub fn padded(&self) -> usize {
         self.vectors() * LANES
     }
 
     /// How many tokens token `t` sees.
+    #[inline(always)]
     pub fn seen(&self, t: usize) -> usize {
         if self.causal { t + 1 } else { self.tokens }
     }
@@ -88,6 +91,7 @@ pub(super) enum Rows<'a> {
 
 impl Rows<'_> {
     /// The row of a token, counted over all sequences.
+    #[inline(always)]
     pub fn of(self, token: usize) -> usize {
         match self {
             Rows::Each => token,

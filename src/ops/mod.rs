@@ -30,10 +30,14 @@ pub use linear::{Plus, linear, linear_composed};
 pub use tokens::{interleave, pick, tokens};
 
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, WithDType, bail};
-use wide::f32x8;
+use std::ops::{Add, Mul, Sub};
+use wide::{f32x8, f64x8};
 
 /// f32, in which models train, and f64, in which gradients are checked.
 pub trait Real: WithDType + num_traits::Float + std::iter::Sum + Default {
+    /// Eight numbers in registers.
+    type Eight: Copy + From<[Self; 8]> + Into<[Self; 8]> + Add<Output = Self::Eight> + Sub<Output = Self::Eight> + Mul<Output = Self::Eight>;
+
     /// The nearest number of this type.
     fn of(value: f64) -> Self {
         <Self as WithDType>::from_f64(value)
@@ -49,6 +53,8 @@ pub trait Real: WithDType + num_traits::Float + std::iter::Sum + Default {
 }
 
 impl Real for f32 {
+    type Eight = f32x8;
+
     /// 2ᵏ eʳ with k = round(x / ln 2), and a polynomial for eʳ (Cody & Waite 1980; the coefficients are Cephes').
     #[inline(always)]
     fn exponential(self) -> f32 {
@@ -75,6 +81,8 @@ impl Real for f32 {
 }
 
 impl Real for f64 {
+    type Eight = f64x8;
+
     #[inline(always)]
     fn exponential(self) -> f64 {
         self.exp()
