@@ -1,6 +1,7 @@
 //! The sizes of a step, and where a token's numbers lie.
 
 use super::lanes::LANES;
+use crate::ops::Real;
 use crate::transformer::Architecture;
 
 /// Sizes that a step works with.
@@ -59,8 +60,11 @@ impl Sizes {
         }
     }
 
-    /// Rows of a weight `[parts·D, D]` in the order of the lanes, `[parts·padded, D]`.
-    pub fn rows_into_lanes<T: Copy>(&self, parts: usize, from: &[T], to: &mut [T]) {
+    /// Rows of a weight `[parts·D, D]` in the order of the lanes, `[parts·padded, D]`; zero for heads that are not there.
+    pub fn rows_into_lanes<T: Real>(&self, parts: usize, from: &[T], to: &mut [T]) {
+        if self.padded() > self.width {
+            to.fill(T::zero());
+        }
         for part in 0..parts {
             self.each_place(|own, padded| {
                 let row = (part * self.padded() + padded) * self.width;

@@ -124,7 +124,7 @@ fn check_evaluation(workspace: &mut Workspace<f64>, transformer: &Transformer, i
 
 #[test]
 fn the_base_and_each_option_agree_with_the_graph() {
-    let options: [fn(&mut Architecture); 10] = [
+    let options: [fn(&mut Architecture); 11] = [
         |_| (),
         |own| own.positions = Positions::Learned,
         |own| own.positions = Positions::Sinusoidal,
@@ -134,6 +134,7 @@ fn the_base_and_each_option_agree_with_the_graph() {
         |own| own.layers = 1,
         |own| (own.layers, own.positions) = (1, Positions::Learned),
         |own| (own.heads, own.width, own.layers, own.hidden) = (9, 36, 3, Some(10)),
+        |own| (own.heads, own.width, own.hidden) = (9, 36, Some(250)),
         |own| (own.example_bias, own.norms, own.causal, own.hidden) = (false, false, false, Some(9)),
     ];
     for option in options {
