@@ -5,13 +5,15 @@
 
 mod compile;
 mod donor;
+mod fusible;
 mod inputs;
 mod mask;
 mod pattern;
 mod plan;
 
 pub use donor::{Donor, Donors};
-pub use plan::{Clamped, Fusible, Moments, Now, Phase, Plan};
+pub use fusible::Fusible;
+pub use plan::{Clamped, Moments, Now, Phase, Plan};
 
 use crate::site::Place;
 use candle_core::{Result, Tensor};
