@@ -29,6 +29,7 @@ use std::process::ExitCode;
 pub fn program(extend: impl Fn(&mut App)) -> ExitCode {
     // SAFETY: nothing has been started yet.
     unsafe { optogen_systems::keep_operations_whole() };
+    keep_pages_small();
     let command_line = CommandLine::parse();
     // Many runs have many tables open; where more is not allowed, the system's own message says so.
     let _ = rlimit::increase_nofile_limit(1 << 20);
@@ -56,4 +57,10 @@ fn code_of(error: &Error) -> u8 {
         Error::Invalid(_) | Error::File { .. } | Error::Damaged { .. } | Error::InUse(_) => 2,
         _ => 1,
     }
+}
+
+/// Keeps Linux from giving the allocator huge pages, most of which would stay empty: half of a run's memory, and no faster.
+fn keep_pages_small() {
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_thp_disable(true);
 }
