@@ -73,7 +73,7 @@ pub struct RunArguments {
     /// Goes on with runs that were interrupted; those that are finished are only shown.
     #[arg(long)]
     pub resume: bool,
-    /// Tells at the end how the time divided among the stages of a step.
+    /// Tells at the end how the time divided among the stages of a step; where a step is fused, forward makes the gradients too.
     #[arg(long)]
     pub profile: bool,
     /// Models that step together as one stack [default: 1 on a CPU, all of a shape on a GPU].
