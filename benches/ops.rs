@@ -40,7 +40,7 @@ fn operations(criterion: &mut Criterion) {
         both_ways(criterion, &format!("cross-entropy, {classes} classes"), || ops::cross_entropy(&logits, &targets));
     }
     let [parameter, first, second, gradient] = [0; 4].map(|_| random(&[1, 64, 512]));
-    let with = Adam { rates: &[1e-5], scales: &[1.0], step: 1 };
+    let with = Adam { rates: &[1e-5], scales: &[1.0], correction: ops::correction(1) };
     criterion.bench_function("adam, 64 × 512", |bencher| {
         bencher.iter(|| ops::adam(&parameter, &first, &second, &gradient, with).expect("a step of Adam"));
     });

@@ -25,18 +25,27 @@ pub fn tokens(bank: &ClassBank, members: &[Sequences], range: Range<usize>, nois
     let count = members.len();
     let pairs = members.first().map_or(0, |sequences| sequences.pairs);
     let items = range.start * pairs..range.end * pairs;
-    let row = |sequences: &Sequences, item: usize| bank.row(sequences.classes[item], sequences.exemplars[item]);
     let (mut distinct, mut index): (Vec<Vec<u32>>, Vec<u32>) = (Vec::with_capacity(count), Vec::with_capacity(count * items.len()));
+    let mut keyed: Vec<(u32, u32)> = Vec::with_capacity(items.len());
     for sequences in members {
-        let mut rows: Vec<u32> = items.clone().map(|item| row(sequences, item)).collect();
+        let rows = items.clone().map(|item| bank.row(sequences.classes[item], sequences.exemplars[item]));
         if noises.is_empty() {
-            rows.sort_unstable();
-            rows.dedup();
-            index.extend(items.clone().map(|item| rows.partition_point(|&other| other < row(sequences, item)) as u32));
+            keyed.clear();
+            keyed.extend(rows.zip(0..));
+            keyed.sort_unstable();
+            let (first, mut own) = (index.len(), Vec::with_capacity(items.len()));
+            index.resize(first + items.len(), 0);
+            for &(row, item) in &keyed {
+                if own.last() != Some(&row) {
+                    own.push(row);
+                }
+                index[first + item as usize] = own.len() as u32 - 1;
+            }
+            distinct.push(own);
         } else {
             index.extend(0..items.len() as u32);
+            distinct.push(rows.collect());
         }
-        distinct.push(rows);
     }
     // Members are as long as the longest: row 0 fills up, and nobody points there.
     let longest = distinct.iter().map(Vec::len).max().unwrap_or(0);

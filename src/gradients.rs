@@ -1,10 +1,10 @@
 //! Gradients of a cohort's parameters, and what is measured on them.
 
 use crate::numbers::Numbers;
-use crate::ops::{Real, for_real, look};
+use crate::ops::{self, for_real, look};
 use crate::transformer::Parameters;
 use bevy_ecs::component::Component;
-use candle_core::{Device, Result, Tensor, WithDType};
+use candle_core::{Device, Result, Tensor};
 
 /// One gradient a parameter, in their order, each `[K, …]`.
 #[derive(Component, Default)]
@@ -112,20 +112,6 @@ fn norm_penalty(norms: Numbers, decays: &[f64], of: &Tensor) -> Result<(Tensor, 
     }
 }
 
-/// Numbers whose squares are added up as they are, before the sum goes on in f64.
-const LINE: usize = 256;
-
-/// Σx² of a line, in so many partial sums that none waits for another.
-fn square<T: Real>(line: &[T]) -> T {
-    let mut partial = [T::zero(); 32];
-    let wide = line.chunks_exact(partial.len());
-    let tail: T = wide.remainder().iter().map(|&x| x * x).sum();
-    for x in wide {
-        partial.iter_mut().zip(x).for_each(|(sum, &x)| *sum += x * x);
-    }
-    partial.into_iter().sum::<T>() + tail
-}
-
 /// Σx² of each member [K], added up in a fixed order.
 fn squares(x: &Tensor) -> Result<Numbers> {
     let members = x.dims()[0];
@@ -133,9 +119,7 @@ fn squares(x: &Tensor) -> Result<Numbers> {
         return Numbers::of(&x.reshape((members, ()))?.sqr()?.sum(1)?);
     }
     for_real!(x, T => look(x, |x: &[T]| {
-        // A line of squares is added up as it is, lines in f64.
-        let of_member = |own: &[T]| own.chunks(LINE).map(|line| WithDType::to_f64(square(line))).sum();
-        Ok(Numbers::Here(x.chunks_exact(x.len() / members).map(of_member).collect()))
+        Ok(Numbers::Here(x.chunks_exact(x.len() / members).map(ops::squares).collect()))
     }))
 }
 

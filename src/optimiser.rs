@@ -67,48 +67,49 @@ impl Optimiser {
         self.specs.iter().map(|spec| spec.rate_at(self.step)).collect()
     }
 
-    /// Takes a step; `norms` [K] are those of the gradients. A member whose norm is not finite stays where it is.
-    pub fn descend(&mut self, parameters: &Parameters, gradients: &Gradients, norms: &Numbers) -> Result<()> {
-        let brought;
-        let norms = match norms {
-            Numbers::Here(norms) => norms,
-            #[cfg(feature = "cuda")]
-            Numbers::There(norms) if gradients.iter().all(ops::cuda::takes) => return self.descend_there(parameters, gradients, norms),
-            norms => {
-                brought = Numbers::read(vec![norms.clone()])?.remove(0);
-                &brought
-            }
-        };
+    /// Takes a step; returns the norms of the gradients [K], before clipping.
+    pub fn descend(&mut self, parameters: &Parameters, gradients: &Gradients) -> Result<Numbers> {
+        #[cfg(feature = "cuda")]
+        if gradients.iter().all(ops::cuda::takes) {
+            return self.descend_there(parameters, gradients);
+        }
         let rates = self.rates();
         self.step += 1;
-        let clip = |(spec, &norm): (&OptimiserSpec, &f64)| match spec.name {
-            OptimiserName::WarmupDecay if norm > CLIP => CLIP / norm,
-            _ => 1.0,
+        let scales = if self.clips() {
+            let norms = Numbers::read(vec![gradients.norms()?])?.remove(0);
+            norms.into_iter().map(|norm| if norm > CLIP { CLIP / norm } else { 1.0 }).collect()
+        } else {
+            vec![1.0; rates.len()]
         };
-        let scales: Vec<f64> = self.specs.iter().zip(norms).map(clip).collect();
+        let with = Adam { rates: &rates, scales: &scales, correction: ops::correction(self.step) };
+        let mut squares = vec![0.0; rates.len()];
         for (index, ((_, parameter), gradient)) in parameters.iter().zip(gradients.iter()).enumerate() {
-            match self.moments.get(index) {
-                Some((first, second)) => {
-                    ops::adam(parameter, first, second, gradient, Adam { rates: &rates, scales: &scales, step: self.step })?;
-                }
+            let own = match self.moments.get(index) {
+                Some((first, second)) => ops::adam(parameter, first, second, gradient, with)?,
                 None => ops::descend(parameter, gradient, &rates, &scales)?,
-            }
+            };
+            squares.iter_mut().zip(own).for_each(|(sum, own)| *sum += own);
         }
-        Ok(())
+        Numbers::Here(squares).root()
     }
 
-    /// The same on a GPU, without waiting for it: the norms stay there, and what is clipped is decided there.
+    fn clips(&self) -> bool {
+        self.specs.first().is_some_and(|spec| spec.name == OptimiserName::WarmupDecay)
+    }
+
+    /// The same on a GPU, without waiting for it: the norms stay there, and what is clipped is decided there. A member whose norm is not finite stays
+    /// where it is.
     #[cfg(any(feature = "cuda", test))]
-    fn descend_there(&mut self, parameters: &Parameters, gradients: &Gradients, norms: &Tensor) -> Result<()> {
+    fn descend_there(&mut self, parameters: &Parameters, gradients: &Gradients) -> Result<Numbers> {
+        let norms = ops::cuda::norms(gradients.iter())?;
         let rates = self.rates();
         self.step += 1;
         let there = match self.there.take() {
             Some((own, there)) if own == rates => there,
             _ => Tensor::from_vec(rates.iter().map(|&rate| rate as f32).collect::<Vec<_>>(), rates.len(), norms.device())?,
         };
-        let clips = self.specs.first().is_some_and(|spec| spec.name == OptimiserName::WarmupDecay);
-        let by = ops::cuda::Descent { rates: &there, clip: clips.then_some((norms, CLIP)) };
-        let correction = Adam { rates: &rates, scales: &[], step: self.step }.correction();
+        let by = ops::cuda::Descent { rates: &there, clip: self.clips().then_some((&norms, CLIP)) };
+        let correction = ops::correction(self.step);
         for (index, ((_, parameter), gradient)) in parameters.iter().zip(gradients.iter()).enumerate() {
             match self.moments.get(index) {
                 Some((first, second)) => ops::cuda::adam(parameter, (first, second), gradient, by, correction)?,
@@ -116,7 +117,7 @@ impl Optimiser {
             }
         }
         self.there = Some((rates, there));
-        Ok(())
+        Ok(Numbers::There(norms))
     }
 
     /// A copy of one member's moments on the CPU, named `first/…` and `second/…`.
@@ -194,10 +195,11 @@ mod tests {
                     .unwrap()
                     .contiguous()
                     .unwrap()]);
-                let norms = gradients.norms().unwrap();
-                optimisers[0].descend(&here, &gradients, &norms).unwrap();
-                let norms = ops::cuda::norms(gradients.iter()).unwrap();
-                optimisers[1].descend_there(&there, &gradients, &norms).unwrap();
+                let norms = optimisers[0].descend(&here, &gradients).unwrap();
+                let others = optimisers[1].descend_there(&there, &gradients).unwrap();
+                for (norm, other) in Numbers::read(vec![norms]).unwrap()[0].iter().zip(&Numbers::read(vec![others]).unwrap()[0]) {
+                    assert!((norm - other).abs() < 1e-5 * norm, "{name:?}: {norm}, {other}");
+                }
             }
             for ((_, here), (_, there)) in here.iter().zip(there.iter()) {
                 let away: f32 = (here.as_tensor() - there.as_tensor()).unwrap().abs().unwrap().max_all().unwrap().to_scalar().unwrap();

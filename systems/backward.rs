@@ -4,6 +4,7 @@ use crate::spread::spread;
 use crate::stage::{Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
+use bevy_ecs::query::QueryData;
 use candle_core::Tensor;
 use optogen::components::{Active, Losses, Members, Model, Progress, Trouble};
 use optogen::fused::Fused;
@@ -26,39 +27,53 @@ type Cohort<'a> =
     ((&'a Members, &'a Progress, &'a Transformer), Option<&'a Fused>, &'a mut Losses, &'a mut Gradients, &'a mut Steps, &'a mut Trouble);
 
 fn backward(mut cohorts: Query<Cohort, With<Active>>, models: Query<&Model>) {
-    spread(cohorts.iter_mut(), |((members, progress, transformer), fused, mut losses, mut gradients, mut steps, mut trouble)| {
-        trouble.guard(|| {
-            let parameters = transformer.parameters();
-            // Taken, so that the activations are given back as soon as their gradients are known.
-            let (mut loss, grad_spread) = match (std::mem::take(&mut *losses), fused) {
-                (Losses::Fused(losses), Some(fused)) => {
-                    gradients.set(fused.gradients());
-                    (Numbers::Here(losses.into_iter().map(f64::from).collect()), None)
-                }
-                (Losses::Graph(losses), _) => {
-                    let loss = mean_losses(&losses)?;
-                    let mut parts = losses.iter().map(|part| Ok(Gradients::of(part, parameters)?)).collect::<Result<Vec<_>>>()?;
-                    drop(losses);
-                    let mut spread = None;
-                    *gradients = if parts.len() == 1 {
-                        parts.remove(0)
-                    } else {
-                        let (mean, own) = Gradients::mean(&parts)?;
-                        spread = Some(own);
-                        mean
-                    };
-                    (loss, spread)
-                }
-                (Losses::Fused(_), None) => return Err(Error::Invalid("the memory of the fused step is gone".into())),
-            };
-            let decays: Vec<f64> = models.iter_many(members.iter()).flatten().map(|model| model.experiment.train.weight_decay).collect();
-            if decays.iter().any(|&decay| decay > 0.0) {
-                loss.add(&gradients.add_norm_penalty(parameters, &decays)?)?;
+    let decays = |members: &Members| -> Vec<f64> {
+        let decays: Vec<f64> = models.iter_many(members.iter()).flatten().map(|model| model.experiment.train.weight_decay).collect();
+        if decays.iter().any(|&decay| decay > 0.0) { decays } else { Vec::new() }
+    };
+    // What a fused step has left is only taken up, for which no thread need be woken.
+    let (work, left): (Vec<_>, Vec<_>) = cohorts
+        .iter_mut()
+        .map(|cohort| (decays(cohort.0.0), cohort))
+        .partition(|(decays, cohort)| !decays.is_empty() || matches!(*cohort.2, Losses::Graph(_)));
+    left.into_iter().for_each(of_cohort);
+    spread(work.into_iter(), of_cohort);
+}
+
+/// `decays` is empty where there are none.
+fn of_cohort((decays, cohort): (Vec<f64>, <Cohort as QueryData>::Item<'_, '_>)) {
+    let ((_, progress, transformer), fused, mut losses, mut gradients, mut steps, mut trouble) = cohort;
+    trouble.guard(|| {
+        let parameters = transformer.parameters();
+        // Taken, so that the activations are given back as soon as their gradients are known.
+        let (mut loss, grad_spread) = match (std::mem::take(&mut *losses), fused) {
+            (Losses::Fused(losses), Some(fused)) => {
+                gradients.set(fused.gradients());
+                (Numbers::Here(losses.into_iter().map(f64::from).collect()), None)
             }
-            let grad_norm = gradients.norms()?;
-            steps.unread.push(StepNumbers { sequences: progress.sequences, loss, grad_norm, grad_spread, learning_rate: Vec::new() });
-            Ok(())
-        });
+            (Losses::Graph(losses), _) => {
+                let loss = mean_losses(&losses)?;
+                let mut parts = losses.iter().map(|part| Ok(Gradients::of(part, parameters)?)).collect::<Result<Vec<_>>>()?;
+                drop(losses);
+                let mut spread = None;
+                *gradients = if parts.len() == 1 {
+                    parts.remove(0)
+                } else {
+                    let (mean, own) = Gradients::mean(&parts)?;
+                    spread = Some(own);
+                    mean
+                };
+                (loss, spread)
+            }
+            (Losses::Fused(_), None) => return Err(Error::Invalid("the memory of the fused step is gone".into())),
+        };
+        if !decays.is_empty() {
+            loss.add(&gradients.add_norm_penalty(parameters, &decays)?)?;
+        }
+        // The norm is found by the optimiser, which goes through the gradients anyway.
+        let grad_norm = Numbers::Here(Vec::new());
+        steps.unread.push(StepNumbers { sequences: progress.sequences, loss, grad_norm, grad_spread, learning_rate: Vec::new() });
+        Ok(())
     });
 }
 

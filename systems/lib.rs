@@ -68,6 +68,7 @@ pub unsafe fn keep_operations_whole() {
         // The second is asked for at every product of matrices: for want of it /proc/cpuinfo is read each time. Our own pool is told how many.
         unsafe { std::env::set_var(threads, "1") };
     }
+    optogen::ops::keep_products_plain();
 }
 
 /// An app of some plugins, ready to be driven by hand.

@@ -32,7 +32,7 @@ pub fn update(mut cohorts: Query<Cohort, With<Active>>) {
         trouble.guard(|| {
             let step = steps.unread.last_mut().ok_or_else(|| Error::Invalid("the numbers of a step are gone".into()))?;
             step.learning_rate = optimiser.rates();
-            optimiser.descend(transformer.parameters(), gradients, &step.grad_norm)?;
+            step.grad_norm = optimiser.descend(transformer.parameters(), gradients)?;
             progress.sequences += progress.batch as u64;
             Ok(())
         });

@@ -1,9 +1,10 @@
 //! The core of attention for eight heads at once, one a lane, so that all its sums are sums of vectors.
 
 use super::clamps::Clamped;
-use super::lanes::{self, LANES, Lanes, accumulate, add, all, dot, minus, plus, softmax, times};
+use super::lanes::{self, LANES, Lanes, add, all, dot, minus, part, part_mut, plus, softmax, times, weigh};
 use super::sizes::{Rows, Sizes};
 use crate::ops::Real;
+use std::ops::Range;
 
 /// Where queries, keys and values are found, and who attends.
 #[derive(Clone, Copy)]
@@ -23,17 +24,59 @@ pub(super) struct Attending<'a, T> {
 /// Room for one sequence.
 #[derive(Default)]
 pub(super) struct Room<T> {
-    query: Vec<Lanes<T>>,
+    /// Of all tokens that attend.
+    queries: Vec<Lanes<T>>,
     keys: Vec<Lanes<T>>,
-    grad_query: Vec<Lanes<T>>,
-    grad_keys: Vec<Lanes<T>>,
-    grad_values: Vec<Lanes<T>>,
-    slopes: Vec<Lanes<T>>,
+    values: Vec<Lanes<T>>,
+    /// The gradients of scores, for each token that attends and each that it sees.
+    scores: Vec<Lanes<T>>,
+    /// Vectors of one token: a sum, and what is turned back.
+    sum: Vec<Lanes<T>>,
+    turned: Vec<Lanes<T>>,
 }
 
-fn fill<T: Real>(room: &mut Vec<Lanes<T>>, count: usize) {
-    room.clear();
-    room.resize(count, [T::zero(); LANES]);
+/// A sequence's vectors, token after token.
+#[derive(Clone, Copy)]
+struct Vectors<'a, T> {
+    numbers: &'a [Lanes<T>],
+    stride: usize,
+}
+
+impl<'a, T> Vectors<'a, T> {
+    /// Some of a token's vectors, from `place` on.
+    #[inline(always)]
+    fn at<const W: usize>(&self, token: usize, place: usize) -> &'a [Lanes<T>; W] {
+        some(self.numbers, token * self.stride + place)
+    }
+}
+
+#[inline(always)]
+fn some<T, const W: usize>(of: &[T], first: usize) -> &[T; W] {
+    of[first..].first_chunk().expect("the vectors of a head lie together")
+}
+
+#[inline(always)]
+fn some_mut<T, const W: usize>(of: &mut [T], first: usize) -> &mut [T; W] {
+    of[first..].first_chunk_mut().expect("the vectors of a head lie together")
+}
+
+/// What a sequence's tokens ask, are asked for, and say.
+#[derive(Clone, Copy)]
+struct Sequence<'a, T> {
+    queries: Vectors<'a, T>,
+    keys: Vectors<'a, T>,
+    values: Vectors<'a, T>,
+}
+
+/// Calls a method with the number of a head's vectors that are gone through together, which the compiler keeps in registers.
+macro_rules! together {
+    ($self:ident.$method:ident($($argument:expr),*)) => {
+        match $self.sizes.head_width {
+            width if width % 8 == 0 => $self.$method::<8>($($argument),*),
+            width if width % 2 == 0 => $self.$method::<2>($($argument),*),
+            _ => $self.$method::<1>($($argument),*),
+        }
+    };
 }
 
 impl<T: Real> Attending<'_, T> {
@@ -42,8 +85,18 @@ impl<T: Real> Attending<'_, T> {
         self.sizes.tokens - self.first
     }
 
+    /// Whether tokens share rows, so that a row's gradient is a sum.
+    pub fn shares(&self) -> bool {
+        matches!(self.rows, Rows::Shared(_))
+    }
+
+    /// Whether the gradient of a query or a key can be written where it belongs at once.
+    fn is_plain(&self) -> bool {
+        self.turns.is_empty() && !self.shares()
+    }
+
     fn scale(&self) -> T {
-        T::of((self.sizes.head_width as f64).powf(-0.5))
+        T::of((self.sizes.head_width as f64).sqrt().recip())
     }
 
     #[inline(always)]
@@ -51,31 +104,80 @@ impl<T: Real> Attending<'_, T> {
         self.query_rows.map_or(sequence, |rows| rows.of(sequence * self.sizes.tokens + t))
     }
 
-    /// Copies the vectors of a token, turned to its position, or back with `direction` −1.
+    /// Where the vectors of a group's heads lie among a token's, some at a time.
     #[inline(always)]
-    fn turn(&self, t: usize, vectors: &mut [Lanes<T>], direction: T) {
-        let pairs = self.sizes.head_width / 2;
-        let Some(turns) = self.turns.get(t * pairs..(t + 1) * pairs) else { return };
-        for head in vectors.chunks_exact_mut(self.sizes.head_width) {
-            lanes::turn(head, turns, direction);
+    fn places<const W: usize>(&self, group: usize) -> impl Iterator<Item = usize> {
+        (0..self.sizes.head_width / W).map(move |part| group * self.sizes.head_width + part * W)
+    }
+
+    /// Where what token `t` makes of the tokens that it sees is found among that of all tokens that attend.
+    #[inline(always)]
+    fn seen(&self, t: usize, group: usize) -> Range<usize> {
+        let first = ((t - self.first) * self.sizes.groups + group) * self.sizes.tokens;
+        first..first + self.sizes.seen(t)
+    }
+
+    /// The attending tokens that see token `s`.
+    #[inline(always)]
+    fn seeing(&self, s: usize) -> Range<usize> {
+        let first = if self.sizes.causal { s } else { 0 };
+        self.first.max(first)..self.sizes.tokens
+    }
+
+    /// The vectors of a token turned to its position, or back with `direction` −1.
+    #[inline(always)]
+    fn turn(&self, t: usize, from: &[Lanes<T>], to: &mut [Lanes<T>], direction: T) {
+        let Sizes { head_width, groups, .. } = self.sizes;
+        let turns = part(self.turns, t, head_width / 2);
+        for group in 0..groups {
+            lanes::turn(part(from, group, head_width), part_mut(to, group, head_width), turns, direction);
         }
     }
 
-    /// The keys of a sequence, turned.
+    /// A sequence's vectors: queries and keys turned, in `room`; those that lie beside each other as they are, where they are.
     #[inline(always)]
-    fn gather_keys(&self, sequence: usize, kv: &[Lanes<T>], keys: &mut [Lanes<T>]) {
-        let vectors = self.sizes.vectors();
-        for (t, key) in keys.chunks_exact_mut(vectors).enumerate() {
-            let row = self.rows.of(sequence * self.sizes.tokens + t);
-            key.copy_from_slice(&kv[2 * row * vectors..][..vectors]);
-            self.turn(t, key, T::one());
+    fn sequence<'k>(&self, sequence: usize, q: &'k [Lanes<T>], kv: &'k [Lanes<T>], room: &'k mut Places<'_, T>) -> Sequence<'k, T> {
+        let (tokens, vectors) = (self.sizes.tokens, self.sizes.vectors());
+        let plain = self.is_plain();
+        if !plain {
+            for t in 0..tokens {
+                let row = self.rows.of(sequence * tokens + t);
+                let (key, to) = (part(kv, 2 * row, vectors), part_mut(room.keys, t, vectors));
+                if self.turns.is_empty() { to.copy_from_slice(key) } else { self.turn(t, key, to, T::one()) }
+            }
+            for t in self.first..tokens {
+                let (query, to) = (part(q, self.query_row(sequence, t), vectors), part_mut(room.queries, t - self.first, vectors));
+                if self.turns.is_empty() { to.copy_from_slice(query) } else { self.turn(t, query, to, T::one()) }
+            }
+        }
+        if self.shares() {
+            for t in 0..tokens {
+                let row = self.rows.of(sequence * tokens + t);
+                part_mut(room.values, t, vectors).copy_from_slice(part(kv, 2 * row + 1, vectors));
+            }
+        }
+        let own = part(kv, sequence, if self.shares() { 0 } else { tokens * 2 * vectors });
+        Sequence {
+            queries: Vectors { numbers: if plain { part(q, sequence, self.count() * vectors) } else { room.queries }, stride: vectors },
+            keys: if plain { Vectors { numbers: own, stride: 2 * vectors } } else { Vectors { numbers: room.keys, stride: vectors } },
+            values: if self.shares() {
+                Vectors { numbers: room.values, stride: vectors }
+            } else {
+                Vectors { numbers: &own[vectors..], stride: 2 * vectors }
+            },
         }
     }
 
+    /// The products of an attending token's vectors with those of each token that it sees.
     #[inline(always)]
-    fn value<'k>(&self, sequence: usize, s: usize, kv: &'k [Lanes<T>]) -> &'k [Lanes<T>] {
-        let vectors = self.sizes.vectors();
-        &kv[(2 * self.rows.of(sequence * self.sizes.tokens + s) + 1) * vectors..][..vectors]
+    fn dots<const W: usize>(&self, group: usize, t: usize, of: Vectors<T>, with: Vectors<T>, products: &mut [Lanes<T>]) {
+        for (part, place) in self.places::<W>(group).enumerate() {
+            let own = *of.at(t - self.first, place);
+            for (s, product) in products.iter_mut().enumerate() {
+                let so_far = if part == 0 { [T::zero(); LANES] } else { *product };
+                *product = dot::<T, W>(so_far, &own, with.at(s, place));
+            }
+        }
     }
 
     /// Puts patterns that are given in the place of those that were found.
@@ -91,36 +193,50 @@ impl<T: Real> Attending<'_, T> {
     ///
     /// `q` [rows, vectors], `kv` [rows, 2, vectors] → `z` [B, attending, vectors], `pattern` [B, attending, groups, T].
     pub fn forward(&self, q: &[Lanes<T>], kv: &[Lanes<T>], z: &mut [Lanes<T>], pattern: &mut [Lanes<T>], room: &mut Room<T>) {
-        let Sizes { tokens, head_width, groups, .. } = self.sizes;
-        let (vectors, scale) = (self.sizes.vectors(), self.scale());
-        fill(&mut room.query, vectors);
-        fill(&mut room.keys, tokens * vectors);
-        let outputs = z.chunks_exact_mut(vectors).zip(pattern.chunks_exact_mut(groups * tokens));
-        for (token, (z, pattern)) in outputs.enumerate() {
-            let (sequence, t) = (token / self.count(), self.first + token % self.count());
-            if t == self.first {
-                self.gather_keys(sequence, kv, &mut room.keys);
-            }
-            room.query.copy_from_slice(&q[self.query_row(sequence, t) * vectors..][..vectors]);
-            self.turn(t, &mut room.query, T::one());
-            for (group, pattern) in pattern.chunks_exact_mut(tokens).enumerate() {
-                let own = group * head_width..(group + 1) * head_width;
-                let pattern = &mut pattern[..self.sizes.seen(t)];
-                for (key, score) in room.keys.chunks_exact(vectors).zip(pattern.iter_mut()) {
-                    *score = all(dot(&room.query[own.clone()], &key[own.clone()]), |score| score * scale);
+        together!(self.forward_by(q, kv, z, pattern, room));
+    }
+
+    fn forward_by<const W: usize>(
+        &self,
+        q: &[Lanes<T>],
+        kv: &[Lanes<T>],
+        z: &mut [Lanes<T>],
+        pattern: &mut [Lanes<T>],
+        room: &mut Room<T>,
+    ) {
+        let Sizes { sequences, tokens, groups, .. } = self.sizes;
+        let (vectors, scale) = (self.sizes.vectors(), [self.scale(); LANES]);
+        let (mut places, _) = room.split(self.sizes, self.count());
+        for sequence in 0..sequences {
+            let (z, pattern) = (part_mut(z, sequence, self.count() * vectors), part_mut(pattern, sequence, self.count() * groups * tokens));
+            let own = self.sequence(sequence, q, kv, &mut places);
+            // One thing after another for all tokens, so that a core finds much to do that does not wait for anything.
+            for t in self.first..tokens {
+                for group in 0..groups {
+                    self.dots::<W>(group, t, own.queries, own.keys, &mut pattern[self.seen(t, group)]);
                 }
-                softmax(pattern);
-                self.give(sequence, t, group, pattern);
-                let z = &mut z[own.clone()];
-                z.fill([T::zero(); LANES]);
-                for (s, &weight) in pattern.iter().enumerate() {
-                    accumulate(z, times(weight, self.clamped.heard[group]), &self.value(sequence, s, kv)[own.clone()]);
+            }
+            for t in self.first..tokens {
+                for group in 0..groups {
+                    let pattern = &mut pattern[self.seen(t, group)];
+                    pattern.iter_mut().for_each(|score| *score = times(*score, scale));
+                    softmax(pattern);
+                    self.give(sequence, t, group, pattern);
+                }
+            }
+            for t in self.first..tokens {
+                for group in 0..groups {
+                    let (pattern, heard) = (&pattern[self.seen(t, group)], self.clamped.heard[group]);
+                    for place in self.places::<W>(group) {
+                        let terms = pattern.iter().enumerate().map(|(s, &weight)| (times(weight, heard), own.values.at(s, place)));
+                        weigh::<T, W>(some_mut(z, (t - self.first) * vectors + place), terms);
+                    }
                 }
             }
         }
     }
 
-    /// Adds the gradients of queries, keys and values to `grad_q` and `grad_kv`.
+    /// Writes the gradients of queries, keys and values, or adds them to what is there, where rows are shared.
     #[allow(clippy::too_many_arguments)]
     pub fn backward(
         &self,
@@ -132,62 +248,153 @@ impl<T: Real> Attending<'_, T> {
         grad_kv: &mut [Lanes<T>],
         room: &mut Room<T>,
     ) {
-        let Sizes { tokens, groups, .. } = self.sizes;
+        together!(self.backward_by(q, kv, pattern, grad_z, grad_q, grad_kv, room));
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn backward_by<const W: usize>(
+        &self,
+        q: &[Lanes<T>],
+        kv: &[Lanes<T>],
+        pattern: &[Lanes<T>],
+        grad_z: &[Lanes<T>],
+        grad_q: &mut [Lanes<T>],
+        grad_kv: &mut [Lanes<T>],
+        room: &mut Room<T>,
+    ) {
+        let Sizes { sequences, tokens, groups, .. } = self.sizes;
         let vectors = self.sizes.vectors();
-        fill(&mut room.query, vectors);
-        fill(&mut room.keys, tokens * vectors);
-        fill(&mut room.slopes, tokens);
-        let of_sequences = grad_z.chunks_exact(self.count() * vectors).zip(pattern.chunks_exact(self.count() * groups * tokens));
-        for (sequence, (grad_z, pattern)) in of_sequences.enumerate() {
-            self.gather_keys(sequence, kv, &mut room.keys);
-            fill(&mut room.grad_keys, tokens * vectors);
-            fill(&mut room.grad_values, tokens * vectors);
-            let of_tokens = grad_z.chunks_exact(vectors).zip(pattern.chunks_exact(groups * tokens));
-            for (t, (grad_z, pattern)) in (self.first..).zip(of_tokens) {
-                let row = self.query_row(sequence, t) * vectors;
-                room.query.copy_from_slice(&q[row..row + vectors]);
-                self.turn(t, &mut room.query, T::one());
-                fill(&mut room.grad_query, vectors);
-                self.backward_token(sequence, t, grad_z, pattern, kv, room);
-                self.turn(t, &mut room.grad_query, -T::one());
-                add(&mut grad_q[row..row + vectors], &room.grad_query);
+        let (mut places, mut slopes) = room.split(self.sizes, self.count());
+        for sequence in 0..sequences {
+            let own = self.sequence(sequence, q, kv, &mut places);
+            let pattern = part(pattern, sequence, self.count() * groups * tokens);
+            let grad_z = Vectors { numbers: part(grad_z, sequence, self.count() * vectors), stride: vectors };
+            for t in self.first..tokens {
+                self.slope_scores::<W>(t, own, pattern, grad_z, slopes.scores);
             }
-            for t in 0..tokens {
-                let own = t * vectors..(t + 1) * vectors;
-                self.turn(t, &mut room.grad_keys[own.clone()], -T::one());
-                let row = 2 * self.rows.of(sequence * tokens + t) * vectors;
-                add(&mut grad_kv[row..row + vectors], &room.grad_keys[own.clone()]);
-                add(&mut grad_kv[row + vectors..row + 2 * vectors], &room.grad_values[own]);
+            for t in self.first..tokens {
+                let grad_query = part_mut(grad_q, self.query_row(sequence, t), vectors);
+                self.backward_query::<W>(t, own, grad_query, &mut slopes);
+            }
+            for s in 0..tokens {
+                let row = self.rows.of(sequence * tokens + s);
+                self.backward_key::<W>(s, own, pattern, grad_z, part_mut(grad_kv, row, 2 * vectors), &mut slopes);
             }
         }
     }
 
-    /// One attending token: the gradients of its query, and its part in those of keys and values.
+    /// The gradients of an attending token's scores.
     #[inline(always)]
-    fn backward_token(&self, sequence: usize, t: usize, grad_z: &[Lanes<T>], pattern: &[Lanes<T>], kv: &[Lanes<T>], room: &mut Room<T>) {
-        let Sizes { tokens, head_width, groups, .. } = self.sizes;
-        let (vectors, scale) = (self.sizes.vectors(), self.scale());
-        let Room { query, keys, grad_query, grad_keys, grad_values, slopes } = room;
-        for (group, pattern) in pattern.chunks_exact(tokens).enumerate() {
-            let own = group * head_width..(group + 1) * head_width;
-            let (heard, grad_z, pattern) = (self.clamped.heard[group], &grad_z[own.clone()], &pattern[..self.sizes.seen(t)]);
+    fn slope_scores<const W: usize>(&self, t: usize, own: Sequence<T>, pattern: &[Lanes<T>], grad_z: Vectors<T>, scores: &mut [Lanes<T>]) {
+        let (Sizes { groups, .. }, scale) = (self.sizes, self.scale());
+        for group in 0..groups {
+            let (pattern, scores) = (&pattern[self.seen(t, group)], &mut scores[self.seen(t, group)]);
+            self.dots::<W>(group, t, grad_z, own.values, scores);
             let mut mean = [T::zero(); LANES];
-            for (s, ((&weight, slope), grad)) in
-                pattern.iter().zip(slopes.iter_mut()).zip(grad_values.chunks_exact_mut(vectors)).enumerate()
-            {
-                *slope = times(dot(grad_z, &self.value(sequence, s, kv)[own.clone()]), heard);
+            for (&weight, slope) in pattern.iter().zip(scores.iter_mut()) {
+                *slope = times(*slope, self.clamped.heard[group]);
                 mean = plus(mean, times(weight, *slope));
-                accumulate(&mut grad[own.clone()], times(weight, heard), grad_z);
             }
             // A pattern that is given does not depend on scores.
             let scale = self.clamped.free.get(t * groups + group).map_or([scale; LANES], |&free| all(free, |free| free * scale));
-            let (query, grad_query) = (&query[own.clone()], &mut grad_query[own.clone()]);
-            let of_keys = keys.chunks_exact(vectors).zip(grad_keys.chunks_exact_mut(vectors));
-            for ((&weight, &slope), (key, grad_key)) in pattern.iter().zip(slopes.iter()).zip(of_keys) {
-                let score = times(times(weight, minus(slope, mean)), scale);
-                accumulate(grad_query, score, &key[own.clone()]);
-                accumulate(&mut grad_key[own.clone()], score, query);
+            for (&weight, score) in pattern.iter().zip(scores) {
+                *score = times(times(weight, minus(*score, mean)), scale);
             }
         }
+    }
+
+    /// The gradient of an attending token's query, from those of its scores.
+    #[inline(always)]
+    fn backward_query<const W: usize>(&self, t: usize, own: Sequence<T>, grad_query: &mut [Lanes<T>], room: &mut Slopes<T>) {
+        let to = if self.is_plain() { &mut *grad_query } else { &mut *room.sum };
+        for group in 0..self.sizes.groups {
+            let scores = &room.scores[self.seen(t, group)];
+            for place in self.places::<W>(group) {
+                weigh::<T, W>(some_mut(to, place), scores.iter().enumerate().map(|(s, &score)| (score, own.keys.at(s, place))));
+            }
+        }
+        if !self.is_plain() {
+            self.give_back(t, room.sum, grad_query, room.turned);
+        }
+    }
+
+    /// The gradients of a token's key and its value, side by side, from those of the scores.
+    #[inline(always)]
+    fn backward_key<const W: usize>(
+        &self,
+        s: usize,
+        own: Sequence<T>,
+        pattern: &[Lanes<T>],
+        grad_z: Vectors<T>,
+        grad_kv: &mut [Lanes<T>],
+        room: &mut Slopes<T>,
+    ) {
+        let (grad_key, grad_value) = grad_kv.split_at_mut(self.sizes.vectors());
+        let place_of = |t: usize, group: usize| self.seen(t, group).start + s;
+
+        let to = if self.shares() { &mut *room.sum } else { &mut *grad_value };
+        for group in 0..self.sizes.groups {
+            let weight = |t: usize| times(pattern[place_of(t, group)], self.clamped.heard[group]);
+            for place in self.places::<W>(group) {
+                weigh::<T, W>(some_mut(to, place), self.seeing(s).map(|t| (weight(t), grad_z.at(t - self.first, place))));
+            }
+        }
+        if self.shares() {
+            add(grad_value, room.sum);
+        }
+
+        let to = if self.is_plain() { &mut *grad_key } else { &mut *room.sum };
+        for group in 0..self.sizes.groups {
+            let score = |t: usize| room.scores[place_of(t, group)];
+            for place in self.places::<W>(group) {
+                weigh::<T, W>(some_mut(to, place), self.seeing(s).map(|t| (score(t), own.queries.at(t - self.first, place))));
+            }
+        }
+        if !self.is_plain() {
+            self.give_back(s, room.sum, grad_key, room.turned);
+        }
+    }
+
+    /// The gradient of a query or key from that of the same turned.
+    #[inline(always)]
+    fn give_back(&self, t: usize, sum: &[Lanes<T>], grad: &mut [Lanes<T>], turned: &mut [Lanes<T>]) {
+        match (self.turns.is_empty(), self.shares()) {
+            (true, _) => add(grad, sum),
+            (false, false) => self.turn(t, sum, grad, -T::one()),
+            (false, true) => {
+                self.turn(t, sum, turned, -T::one());
+                add(grad, turned);
+            }
+        }
+    }
+}
+
+/// Where a sequence's vectors are put, if they do not stay where they are.
+struct Places<'r, T> {
+    queries: &'r mut [Lanes<T>],
+    keys: &'r mut [Lanes<T>],
+    values: &'r mut [Lanes<T>],
+}
+
+/// Where gradients come together.
+struct Slopes<'r, T> {
+    scores: &'r mut [Lanes<T>],
+    sum: &'r mut [Lanes<T>],
+    turned: &'r mut [Lanes<T>],
+}
+
+impl<T: Real> Room<T> {
+    /// Room for a sequence of which so many tokens attend.
+    fn split(&mut self, sizes: Sizes, attending: usize) -> (Places<'_, T>, Slopes<'_, T>) {
+        let (tokens, vectors) = (sizes.tokens, sizes.vectors());
+        let room = |room: &mut Vec<Lanes<T>>, count: usize| room.resize(count, [T::zero(); LANES]);
+        room(&mut self.queries, attending * vectors);
+        room(&mut self.keys, tokens * vectors);
+        room(&mut self.values, tokens * vectors);
+        room(&mut self.scores, attending * sizes.groups * tokens);
+        room(&mut self.sum, vectors);
+        room(&mut self.turned, vectors);
+        let Self { queries, keys, values, scores, sum, turned } = self;
+        (Places { queries, keys, values }, Slopes { scores, sum, turned })
     }
 }

@@ -6,7 +6,7 @@ use super::lanes::{LANES, Lanes};
 use super::norm::Normalised;
 use super::places::{BlockPlaces, MlpPlaces};
 use super::sizes::{Rows, Sizes};
-use super::weights::Weights;
+use super::weights::{InLanes, Weights};
 use crate::ops::Real;
 use crate::ops::gelu_and_slope;
 use crate::ops::matrix::{Matrix, product, spaced_product};
@@ -16,6 +16,7 @@ use candle_core::Result;
 #[derive(Default)]
 pub(super) struct Block<T> {
     normalised: Normalised<T>,
+    weights: InLanes<T>,
     q: Vec<T>,
     kv: Vec<T>,
     pattern: Vec<Lanes<T>>,
@@ -86,10 +87,15 @@ impl<'a, T: Real> At<'a, T> {
         if self.even_queries() { (sequences, (tokens - 1) * width, tokens * width) } else { (rows, 0, width) }
     }
 
-    /// The row of the stream that an attending token adds to, for each of those after the block.
-    fn row_below(&self, own: usize) -> usize {
-        let count = self.attending().count();
-        self.rows.of(own / count * self.sizes.tokens + self.sizes.tokens - count + own % count)
+    /// Whether the rows after the block are those before it.
+    fn keeps_rows(&self) -> bool {
+        !self.query_alone && matches!(self.rows, Rows::Each)
+    }
+
+    /// The rows of the stream that attending tokens add to, in the order of the rows after the block.
+    fn rows_below(&self) -> impl Iterator<Item = usize> {
+        let (Sizes { sequences, tokens, .. }, first, rows) = (self.sizes, self.attending().first, self.rows);
+        (0..sequences).flat_map(move |sequence| (first..tokens).map(move |t| rows.of(sequence * tokens + t)))
     }
 }
 
@@ -111,7 +117,7 @@ impl<T: Real> Block<T> {
         self.normalised.forward(places.norm, at.weights, stream);
 
         let (queries, offset, stride) = at.query_span(rows);
-        let qkv = weights.qkv_by_columns(sizes, at.weights[places.qkv]);
+        let qkv = self.weights.take_qkv(sizes, at.weights[places.qkv], weights);
         self.q.resize(queries * padded, T::zero());
         let query_rows = Matrix::spaced(&self.normalised.rows()[offset..], queries, width, stride);
         product(query_rows, Matrix::spaced(qkv, width, padded, 3 * padded), &mut self.q, false);
@@ -127,10 +133,14 @@ impl<T: Real> Block<T> {
 
         let middle = if places.mlp.is_some() { &mut self.middle } else { &mut *out };
         middle.resize(count * width, T::zero());
-        for (own, row) in middle.chunks_exact_mut(width).enumerate() {
-            row.copy_from_slice(&stream[at.row_below(own) * width..][..width]);
+        if at.keeps_rows() {
+            middle.copy_from_slice(stream);
+        } else {
+            for (own, row) in middle.chunks_exact_mut(width).zip(at.rows_below()) {
+                own.copy_from_slice(&stream[row * width..][..width]);
+            }
         }
-        let projection = weights.projection_by_columns(sizes, at.weights[places.projection]);
+        let projection = self.weights.take_projection(sizes, at.weights[places.projection], weights);
         product(Matrix::rows(&self.z, count, padded), Matrix::rows(projection, padded, width), middle, true);
         if let Some(places) = &places.mlp {
             self.mlp.forward(places, at.weights, &self.middle, out, weights);
@@ -169,7 +179,7 @@ impl<T: Real> Block<T> {
 
         grads.z.resize(count * padded, T::zero());
         let grad_out = Matrix::rows(&grads.stream, count, width);
-        let projection = weights.projection(sizes, at.weights[places.projection]);
+        let projection = self.weights.projection(sizes, weights);
         product(grad_out, Matrix::rows(projection, width, padded), &mut grads.z, false);
         grads.projection.resize(padded * width, T::zero());
         product(Matrix::rows(&self.z, count, padded).transposed(), grad_out, &mut grads.projection, false);
@@ -177,8 +187,11 @@ impl<T: Real> Block<T> {
 
         let (queries, offset, stride) = at.query_span(rows);
         for (room, size) in [(&mut grads.q, queries * padded), (&mut grads.kv, rows * 2 * padded)] {
-            room.clear();
             room.resize(size, T::zero());
+        }
+        if attending.shares() {
+            grads.q.fill(T::zero());
+            grads.kv.fill(T::zero());
         }
         let (grad_q, grad_kv) = (lanes_mut(&mut grads.q), lanes_mut(&mut grads.kv));
         attending.backward(lanes(&self.q), lanes(&self.kv), &self.pattern, lanes(&grads.z), grad_q, grad_kv, room);
@@ -191,25 +204,26 @@ impl<T: Real> Block<T> {
         product(grad_kv.transposed(), Matrix::rows(self.normalised.rows(), rows, width), grad_kv_weight, false);
         sizes.rows_from_lanes(3, &grads.qkv_weight, of[places.qkv]);
 
-        let (q_weight, kv_weight) = weights.qkv(sizes, at.weights[places.qkv]).split_at(padded * width);
+        let (q_weight, kv_weight) = self.weights.qkv(sizes);
         grads.rows.resize(rows * width, T::zero());
         product(grad_kv, Matrix::rows(kv_weight, 2 * padded, width), &mut grads.rows, false);
         spaced_product(grad_q, Matrix::rows(q_weight, padded, width), &mut grads.rows[offset..], stride, true);
 
-        grads.below.clear();
-        grads.below.resize(rows * width, T::zero());
-        for (own, from) in grads.stream.chunks_exact(width).enumerate() {
-            let to = &mut grads.below[at.row_below(own) * width..][..width];
-            to.iter_mut().zip(from).for_each(|(to, &from)| *to += from);
+        if !at.keeps_rows() {
+            grads.below.clear();
+            grads.below.resize(rows * width, T::zero());
+            for (own, row) in grads.stream.chunks_exact(width).zip(at.rows_below()) {
+                let to = &mut grads.below[row * width..][..width];
+                to.iter_mut().zip(own).for_each(|(to, &own)| *to += own);
+            }
+            std::mem::swap(&mut grads.stream, &mut grads.below);
         }
-        self.normalised.backward(places.norm, at.weights, stream, &grads.rows, &mut grads.below, of)?;
-        std::mem::swap(&mut grads.stream, &mut grads.below);
-        Ok(())
+        self.normalised.backward(places.norm, at.weights, stream, &grads.rows, &mut grads.stream, of)
     }
 }
 
 /// Rows that go through an MLP together: what they are in between stays in the cache.
-const PIECE: usize = 96;
+const PIECE: usize = 256;
 
 impl<T: Real> Mlp<T> {
     fn forward(&mut self, places: &MlpPlaces, weights: &[&[T]], middle: &[T], out: &mut Vec<T>, room: &mut Weights<T>) {

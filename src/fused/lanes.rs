@@ -8,6 +8,17 @@ pub(super) const LANES: usize = 8;
 /// The same number of each of eight heads.
 pub(super) type Lanes<T> = [T; LANES];
 
+/// Part `index` of numbers that lie in parts of one size. Iterators over such parts divide, which costs as much as the arithmetic on a short one.
+#[inline(always)]
+pub(super) fn part<T>(of: &[T], index: usize, size: usize) -> &[T] {
+    &of[index * size..(index + 1) * size]
+}
+
+#[inline(always)]
+pub(super) fn part_mut<T>(of: &mut [T], index: usize, size: usize) -> &mut [T] {
+    &mut of[index * size..(index + 1) * size]
+}
+
 #[inline(always)]
 pub(super) fn each<T: Real>(a: Lanes<T>, b: Lanes<T>, of: impl Fn(T, T) -> T) -> Lanes<T> {
     std::array::from_fn(|lane| of(a[lane], b[lane]))
@@ -34,22 +45,28 @@ pub(super) fn minus<T: Real>(a: Lanes<T>, b: Lanes<T>) -> Lanes<T> {
     (T::Eight::from(a) - T::Eight::from(b)).into()
 }
 
-/// Σ aᵢbᵢ, lane by lane.
+/// `sum` + Σ aᵢbᵢ, lane by lane.
 #[inline(always)]
-pub(super) fn dot<T: Real>(a: &[Lanes<T>], b: &[Lanes<T>]) -> Lanes<T> {
-    let mut sum = T::Eight::from([T::zero(); LANES]);
-    for (&a, &b) in a.iter().zip(b) {
-        sum = sum + T::Eight::from(a) * T::Eight::from(b);
+pub(super) fn dot<T: Real, const W: usize>(sum: Lanes<T>, a: &[Lanes<T>; W], b: &[Lanes<T>; W]) -> Lanes<T> {
+    let mut sum = T::Eight::from(sum);
+    for i in 0..W {
+        sum = T::fused(a[i].into(), b[i].into(), sum);
     }
     sum.into()
 }
 
-/// y += a·x, a the same for all vectors.
+/// to = Σ aₛxₛ, each a the same for all of its vectors.
 #[inline(always)]
-pub(super) fn accumulate<T: Real>(y: &mut [Lanes<T>], a: Lanes<T>, x: &[Lanes<T>]) {
-    let a = T::Eight::from(a);
-    for (y, &x) in y.iter_mut().zip(x) {
-        *y = (T::Eight::from(*y) + a * T::Eight::from(x)).into();
+pub(super) fn weigh<'x, T: Real, const W: usize>(to: &mut [Lanes<T>; W], terms: impl Iterator<Item = (Lanes<T>, &'x [Lanes<T>; W])>) {
+    let mut sums = [T::Eight::from([T::zero(); LANES]); W];
+    for (a, x) in terms {
+        let a = T::Eight::from(a);
+        for i in 0..W {
+            sums[i] = T::fused(a, x[i].into(), sums[i]);
+        }
+    }
+    for i in 0..W {
+        to[i] = sums[i].into();
     }
 }
 
@@ -70,16 +87,18 @@ pub(super) fn softmax<T: Real>(scores: &mut [Lanes<T>]) {
         *score = all(minus(*score, largest), Real::exponential);
         total = plus(total, *score);
     }
+    let share = all(total, T::recip);
     for score in scores {
-        *score = each(*score, total, |a, b| a / b);
+        *score = times(*score, share);
     }
 }
 
 /// The vectors of some heads turned by the angles of a position, or back with `direction` −1: pairs of dimensions (0, 1), (2, 3), …
 #[inline(always)]
-pub(super) fn turn<T: Real>(vectors: &mut [Lanes<T>], turns: &[(T, T)], direction: T) {
-    for (pair, &(cosine, sine)) in vectors.as_chunks_mut::<2>().0.iter_mut().zip(turns) {
-        let ([a, b], sine) = (*pair, direction * sine);
-        *pair = [each(a, b, |a, b| a * cosine - b * sine), each(a, b, |a, b| a * sine + b * cosine)];
+pub(super) fn turn<T: Real>(from: &[Lanes<T>], to: &mut [Lanes<T>], turns: &[(T, T)], direction: T) {
+    let pairs = from.as_chunks::<2>().0.iter().zip(to.as_chunks_mut::<2>().0);
+    for ((&[a, b], to), &(cosine, sine)) in pairs.zip(turns) {
+        let (cosine, sine) = ([cosine; LANES], [direction * sine; LANES]);
+        *to = [minus(times(a, cosine), times(b, sine)), plus(times(a, sine), times(b, cosine))];
     }
 }

@@ -15,9 +15,8 @@ impl<T: Real> Normalised<T> {
     /// Normalises the rows of a stream.
     pub fn forward(&mut self, places: Option<NormPlaces>, weights: &[&[T]], stream: &[T]) {
         self.rows.resize(stream.len(), T::zero());
-        self.moments.clear();
         match places {
-            Some((gain, bias)) => normalise(stream, weights[gain], weights[bias], &mut self.rows, |own| self.moments.push(own)),
+            Some((gain, bias)) => normalise(stream, weights[gain], weights[bias], &mut self.rows, &mut self.moments),
             None => self.rows.copy_from_slice(stream),
         }
     }

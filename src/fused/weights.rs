@@ -1,12 +1,21 @@
 //! Weights in the order in which products read them.
 //!
-//! Parameters change at every step, so this is done anew in each pass; one room does for all blocks, and stays in the cache.
+//! Parameters change at every step, so this is done anew in each pass.
 
 use super::sizes::Sizes;
 use crate::ops::Real;
 use crate::ops::matrix::transpose;
 
-/// Room for the weights of one block.
+/// A block's weights in the order of the lanes, kept from its forward to its backward pass.
+#[derive(Default)]
+pub(super) struct InLanes<T> {
+    /// Queries, keys and values `[3·padded, D]`.
+    qkv: Vec<T>,
+    /// The projection by columns, `[padded, D]`.
+    projection: Vec<T>,
+}
+
+/// Room for weights that are used at once.
 #[derive(Default)]
 pub(super) struct Weights<T> {
     one: Vec<T>,
@@ -19,6 +28,32 @@ fn some<T: Real>(room: &mut Vec<T>, count: usize) -> &mut [T] {
         room.resize(count, T::zero());
     }
     &mut room[..count]
+}
+
+impl<T: Real> InLanes<T> {
+    /// Queries, keys and values `[3·D, D]` in the order of the lanes; returned by columns, `[D, 3·padded]`.
+    pub fn take_qkv<'r>(&mut self, sizes: Sizes, weight: &[T], room: &'r mut Weights<T>) -> &'r [T] {
+        let qkv = some(&mut self.qkv, 3 * sizes.padded() * sizes.width);
+        sizes.rows_into_lanes(3, weight, qkv);
+        room.by_columns(qkv, sizes.width)
+    }
+
+    /// The projection `[D, D]`, its columns in the order of the lanes; returned by columns, `[padded, D]`.
+    pub fn take_projection(&mut self, sizes: Sizes, weight: &[T], room: &mut Weights<T>) -> &[T] {
+        let projection = some(&mut self.projection, sizes.padded() * sizes.width);
+        sizes.rows_into_lanes(1, room.by_columns(weight, sizes.width), projection);
+        projection
+    }
+
+    /// The weights of queries `[padded, D]`, and of keys and values `[2·padded, D]`.
+    pub fn qkv(&self, sizes: Sizes) -> (&[T], &[T]) {
+        self.qkv[..3 * sizes.padded() * sizes.width].split_at(sizes.padded() * sizes.width)
+    }
+
+    /// The projection by rows, `[D, padded]`.
+    pub fn projection<'r>(&self, sizes: Sizes, room: &'r mut Weights<T>) -> &'r [T] {
+        room.by_columns(&self.projection[..sizes.padded() * sizes.width], sizes.width)
+    }
 }
 
 impl<T: Real> Weights<T> {
@@ -35,37 +70,6 @@ impl<T: Real> Weights<T> {
         transpose(first, columns, one);
         transpose(second, others, other);
         (one, other)
-    }
-
-    /// Queries, keys and values `[3·D, D]` in the order of the lanes, `[3·padded, D]`.
-    pub fn qkv(&mut self, sizes: Sizes, weight: &[T]) -> &[T] {
-        let to = some(&mut self.one, 3 * sizes.padded() * sizes.width);
-        sizes.rows_into_lanes(3, weight, to);
-        to
-    }
-
-    /// The same by columns, `[D, 3·padded]`.
-    pub fn qkv_by_columns(&mut self, sizes: Sizes, weight: &[T]) -> &[T] {
-        let count = self.qkv(sizes, weight).len();
-        let to = some(&mut self.other, count);
-        transpose(&self.one[..count], sizes.width, to);
-        to
-    }
-
-    /// The projection `[D, D]`, its columns in the order of the lanes, by columns: `[padded, D]`.
-    pub fn projection_by_columns(&mut self, sizes: Sizes, weight: &[T]) -> &[T] {
-        self.by_columns(weight, sizes.width);
-        let to = some(&mut self.other, sizes.padded() * sizes.width);
-        sizes.rows_into_lanes(1, &self.one[..weight.len()], to);
-        to
-    }
-
-    /// The same by rows, `[D, padded]`.
-    pub fn projection(&mut self, sizes: Sizes, weight: &[T]) -> &[T] {
-        let count = self.projection_by_columns(sizes, weight).len();
-        let to = some(&mut self.one, count);
-        transpose(&self.other[..count], sizes.width, to);
-        to
     }
 
     /// The gradient of the projection `[D, D]`, from that of the weight in the order of the lanes, by columns.

@@ -136,7 +136,7 @@ fn adam_takes_the_published_step() {
     let (parameter, first, second) = (var(&[1.0, 1.0]), var(&[0.0, 0.0]), var(&[0.0, 0.0]));
     let mut expected = [(1.0, 0.0, 0.0); 2];
     for (step, gradients) in [[0.5, -2.0], [0.1, 3.0]].into_iter().enumerate() {
-        let with = Adam { rates: &[0.1, 0.2], scales: &[1.0, 0.5], step: step as u64 + 1 };
+        let with = Adam { rates: &[0.1, 0.2], scales: &[1.0, 0.5], correction: correction(step as u64 + 1) };
         adam(&parameter, &first, &second, var(&gradients).as_tensor(), with).unwrap();
         for (member, (p, m, v)) in expected.iter_mut().enumerate() {
             let gradient = gradients[member] * with.scales[member];

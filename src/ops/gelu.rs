@@ -27,20 +27,17 @@ pub fn gelu_composed(x: &Tensor) -> Result<Tensor> {
 
 struct Gelu<T>(PhantomData<T>);
 
-/// tanh(√(2/π)(x + 0.044715x³)) by one exponential; exact to rounding at both ends.
-#[inline(always)]
-fn bend<T: Real>(x: T) -> T {
-    let inner = T::of(SLOPE) * (x + T::of(CUBIC) * x * x * x);
-    T::one() - T::of(2.0) / ((inner + inner).exponential() + T::one())
-}
-
 /// GELU of one number, and its slope there.
+///
+/// With u = √(2/π)(x + 0.044715x³) and the logistic function σ, ½(1 + tanh u) = σ(2u), of which one exponential gives both ends to rounding.
 #[inline(always)]
 pub(crate) fn gelu_and_slope<T: Real>(x: T) -> (T, T) {
-    let half = T::of(0.5);
-    let t = bend(x);
-    let inner = T::of(SLOPE) * (T::one() + T::of(3.0 * CUBIC) * x * x);
-    (half * x * (T::one() + t), half * (T::one() + t + x * (T::one() - t * t) * inner))
+    let square = x * x;
+    let power = (x * square.mul_add(T::of(2.0 * SLOPE * CUBIC), T::of(2.0 * SLOPE))).exponential();
+    let rest = (power + T::one()).recip();
+    let share = if power > T::one() { T::one() - rest } else { power * rest };
+    let y = x * share;
+    (y, (y * rest).mul_add(square.mul_add(T::of(6.0 * SLOPE * CUBIC), T::of(2.0 * SLOPE)), share))
 }
 
 impl<T: Real> CustomOp1 for Gelu<T> {

@@ -1,6 +1,7 @@
 //! LayerNorm (Ba et al. 2016) with gain and bias, ε = 1e-5.
 
-use super::{Real, dot, for_real, like, look, slice, sum, zeros};
+use super::eights::by_eights;
+use super::{Real, for_real, like, look, slice, sum, zeros};
 use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor};
 use std::marker::PhantomData;
 
@@ -38,27 +39,31 @@ struct LayerNorm<T>(PhantomData<T>);
 fn moments<T: Real>(row: &[T]) -> (T, T) {
     let count = T::of(row.len() as f64);
     let mean = sum(row) / count;
-    let mut partial = [T::zero(); 8];
-    let lanes = row.chunks_exact(8);
-    let tail: T = lanes.remainder().iter().map(|&x| (x - mean) * (x - mean)).sum();
-    for x in lanes {
-        for lane in 0..8 {
-            partial[lane] += (x[lane] - mean) * (x[lane] - mean);
+    let (whole, last) = row.as_chunks::<16>();
+    let (eight, mut partial) = (T::Eight::from([mean; 8]), [T::Eight::from([T::zero(); 8]); 2]);
+    for x in whole {
+        for (partial, &x) in partial.iter_mut().zip(x.as_chunks().0) {
+            let away = T::Eight::from(x) - eight;
+            *partial = T::fused(away, away, *partial);
         }
     }
-    let variance = (super::folded(partial) + tail) / count;
+    let last = last.iter().map(|&x| (x - mean) * (x - mean)).sum();
+    let variance = (super::total::<T>(partial[0] + partial[1]) + last) / count;
     (mean, (variance + T::of(EPSILON)).sqrt().recip())
 }
 
 /// y = (x − mean)·scale·gain + bias, row by row; mean and scale are kept for the backward pass.
-pub(crate) fn normalise<T: Real>(x: &[T], gain: &[T], bias: &[T], y: &mut [T], mut keep: impl FnMut((T, T))) {
+///
+/// Those of all rows are found first: each takes long, but none waits for another.
+pub(crate) fn normalise<T: Real>(x: &[T], gain: &[T], bias: &[T], y: &mut [T], kept: &mut Vec<(T, T)>) {
     let width = gain.len();
-    for (row, out) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
-        let (mean, scale) = moments(row);
-        keep((mean, scale));
-        for (((out, &x), &gain), &bias) in out.iter_mut().zip(row).zip(gain).zip(bias) {
-            *out = (x - mean) * scale * gain + bias;
-        }
+    kept.clear();
+    kept.extend(all_moments(x, width));
+    for ((row, out), &(mean, scale)) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(&*kept) {
+        let (mean, scale) = (T::Eight::from([mean; 8]), T::Eight::from([scale; 8]));
+        by_eights(width, |at| {
+            at.store(out, T::fused((at.load(row) - mean) * scale, at.load(gain), at.load(bias)));
+        });
     }
 }
 
@@ -79,22 +84,24 @@ pub(crate) fn slope<T: Real>(
     (grad_gain, grad_bias): (&mut [T], &mut [T]),
 ) {
     let width = gain.len();
-    let count = T::of(width as f64);
-    let (mut normalised, mut scaled) = (zeros::<T>(width), zeros::<T>(width));
+    let (count, zero) = (T::of(width as f64), T::Eight::from([T::zero(); 8]));
     let rows = x.chunks_exact(width).zip(grad.chunks_exact(width)).zip(grad_x.chunks_exact_mut(width));
     for (((row, grad), out), (mean, scale)) in rows.zip(moments) {
-        for ((normalised, &x), (grad_gain, &grad)) in normalised.iter_mut().zip(row).zip(grad_gain.iter_mut().zip(grad)) {
-            *normalised = (x - mean) * scale;
-            *grad_gain += grad * *normalised;
-        }
-        for ((scaled, &gain), (grad_bias, &grad)) in scaled.iter_mut().zip(gain).zip(grad_bias.iter_mut().zip(grad)) {
-            *scaled = grad * gain;
-            *grad_bias += grad;
-        }
-        let (a, b) = (sum(&scaled) / count, dot(&scaled, &normalised) / count);
-        for ((out, &scaled), &normalised) in out.iter_mut().zip(&scaled).zip(&normalised) {
-            *out += scale * (scaled - a - normalised * b);
-        }
+        let (mean, scale) = (T::Eight::from([mean; 8]), T::Eight::from([scale; 8]));
+        let (mut sum, mut product) = (zero, zero);
+        by_eights(width, |at| {
+            let (normalised, grad) = ((at.load(row) - mean) * scale, at.load(grad));
+            let scaled = grad * at.load(gain);
+            sum = sum + scaled;
+            product = T::fused(scaled, normalised, product);
+            at.store(grad_gain, T::fused(grad, normalised, at.load(grad_gain)));
+            at.store(grad_bias, at.load(grad_bias) + grad);
+        });
+        let [sum, product] = [sum, product].map(|eight| T::Eight::from([super::total::<T>(eight) / count; 8]));
+        by_eights(width, |at| {
+            let (normalised, scaled) = ((at.load(row) - mean) * scale, at.load(grad) * at.load(gain));
+            at.store(out, T::fused(scale, scaled - sum - normalised * product, at.load(out)));
+        });
     }
 }
 
@@ -118,7 +125,7 @@ impl<T: Real> CustomOp3 for LayerNorm<T> {
         let each = x.len() / members;
         for member in 0..members {
             let (rows, lanes) = (member * each..(member + 1) * each, member * width..(member + 1) * width);
-            normalise(&x[rows.clone()], &gain[lanes.clone()], &bias[lanes], &mut y[rows], |_| ());
+            normalise(&x[rows.clone()], &gain[lanes.clone()], &bias[lanes], &mut y[rows], &mut Vec::new());
         }
         Ok((T::to_cpu_storage_owned(y), x_at.shape().clone()))
     }

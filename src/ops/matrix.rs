@@ -3,6 +3,11 @@
 use super::Real;
 use gemm::{Parallelism, gemm};
 
+/// Keeps products from copying their left sides to where a large matrix would be read faster: ours are small, and lie in the cache as they are.
+pub fn keep_products_plain() {
+    gemm::set_lhs_packing_threshold_single_thread(usize::MAX);
+}
+
 /// A matrix in memory, by rows or by columns.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a, T> {

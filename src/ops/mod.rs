@@ -11,6 +11,7 @@ mod check;
 mod cross_entropy;
 #[cfg(any(feature = "cuda", test))]
 pub(crate) mod cuda;
+mod eights;
 mod gelu;
 pub(crate) mod kept;
 pub(crate) mod layer_norm;
@@ -19,7 +20,7 @@ mod linear;
 pub(crate) mod matrix;
 mod tokens;
 
-pub use adam::{Adam, adam, descend};
+pub use adam::{Adam, adam, correction, descend};
 pub(crate) use attention::angles;
 pub use attention::{Heads, attention, attention_and_pattern, attention_composed, pattern, rotated, scores, split, weighted};
 pub use cross_entropy::{cross_entropy, cross_entropy_composed};
@@ -27,6 +28,7 @@ pub(crate) use gelu::gelu_and_slope;
 pub use gelu::{gelu, gelu_composed};
 pub use layer_norm::{layer_norm, layer_norm_composed};
 pub use linear::{Plus, linear, linear_composed};
+pub use matrix::keep_products_plain;
 pub use tokens::{interleave, pick, tokens};
 
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, WithDType, bail};
@@ -43,6 +45,9 @@ pub trait Real: WithDType + num_traits::Float + std::iter::Sum + Default {
         <Self as WithDType>::from_f64(value)
     }
 
+    /// a·b + c, eight at once, each rounded once.
+    fn fused(a: Self::Eight, b: Self::Eight, c: Self::Eight) -> Self::Eight;
+
     /// eˣ to within two units in the last place, of plain operations, so that a loop over it runs in vector registers.
     fn exponential(self) -> Self;
 
@@ -55,21 +60,26 @@ pub trait Real: WithDType + num_traits::Float + std::iter::Sum + Default {
 impl Real for f32 {
     type Eight = f32x8;
 
+    #[inline(always)]
+    fn fused(a: f32x8, b: f32x8, c: f32x8) -> f32x8 {
+        a.mul_add(b, c)
+    }
+
     /// 2ᵏ eʳ with k = round(x / ln 2), and a polynomial for eʳ (Cody & Waite 1980; the coefficients are Cephes').
     #[inline(always)]
     fn exponential(self) -> f32 {
         // Adding this leaves the nearest integer in the lowest bits.
         const ROUND: f32 = 12_582_912.0;
         let x = self.clamp(-87.3, 88.3);
-        let shifted = x * std::f32::consts::LOG2_E + ROUND;
+        let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
         let k = shifted - ROUND;
-        let r = x - k * 0.693_359_4 + k * 2.121_944_4e-4;
-        let mut sum = 1.987_569_1e-4;
+        let r = k.mul_add(2.121_944_4e-4, k.mul_add(-0.693_359_4, x));
+        let mut sum = 1.987_569_1e-4f32;
         for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
-            sum = sum * r + coefficient;
+            sum = sum.mul_add(r, coefficient);
         }
         let power = f32::from_bits((shifted.to_bits().wrapping_add(127)) << 23);
-        let value = (sum * r * r + r + 1.0) * power;
+        let value = (sum.mul_add(r * r, r) + 1.0) * power;
         if self < -87.3 { 0.0 } else { value }
     }
 
@@ -82,6 +92,11 @@ impl Real for f32 {
 
 impl Real for f64 {
     type Eight = f64x8;
+
+    #[inline(always)]
+    fn fused(a: f64x8, b: f64x8, c: f64x8) -> f64x8 {
+        a.mul_add(b, c)
+    }
 
     #[inline(always)]
     fn exponential(self) -> f64 {
@@ -134,32 +149,52 @@ fn zeros<T: Real>(count: usize) -> Vec<T> {
     vec![T::zero(); count]
 }
 
-/// Σ aᵢbᵢ with eight fixed partial sums, which the compiler keeps in vector registers; the order of addition never changes.
+/// Σ aᵢbᵢ with sixteen fixed partial sums, which the compiler keeps in vector registers; the order of addition never changes.
 #[inline(always)]
 pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
-    let mut partial = [T::zero(); 8];
-    let (a_lanes, b_lanes) = (a.chunks_exact(8), b.chunks_exact(8));
-    let tail: T = a_lanes.remainder().iter().zip(b_lanes.remainder()).map(|(&a, &b)| a * b).sum();
-    for (a, b) in a_lanes.zip(b_lanes) {
-        for lane in 0..8 {
-            partial[lane] += a[lane] * b[lane];
+    let mut partial = [T::zero(); 16];
+    let ((a, last_a), (b, last_b)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..16 {
+            partial[lane] = a[lane].mul_add(b[lane], partial[lane]);
         }
     }
-    folded(partial) + tail
+    folded(partial) + last_a.iter().zip(last_b).map(|(&a, &b)| a * b).sum()
 }
 
-/// Σ aᵢ, likewise.
+/// Numbers whose squares are added up as they are, before the sum goes on in f64.
+const LINE: usize = 256;
+
+/// Σx², in a fixed order.
+pub(crate) fn squares<T: Real>(x: &[T]) -> f64 {
+    x.chunks(LINE).map(|line| WithDType::to_f64(square(line))).sum()
+}
+
+/// Σx² of a line, in four partial sums of eight lanes, so that none waits for another.
 #[inline(always)]
-fn sum<T: Real>(a: &[T]) -> T {
-    let mut partial = [T::zero(); 8];
-    let lanes = a.chunks_exact(8);
-    let tail: T = lanes.remainder().iter().copied().sum();
-    for a in lanes {
-        for lane in 0..8 {
-            partial[lane] += a[lane];
+fn square<T: Real>(line: &[T]) -> T {
+    let mut partial = [T::Eight::from([T::zero(); 8]); 4];
+    let (whole, tail) = line.as_chunks::<32>();
+    for x in whole {
+        for (partial, &x) in partial.iter_mut().zip(x.as_chunks::<8>().0) {
+            *partial = T::fused(x.into(), x.into(), *partial);
         }
     }
-    folded(partial) + tail
+    let [a, b, c, d] = partial;
+    total::<T>((a + b) + (c + d)) + tail.iter().map(|&x| x * x).sum::<T>()
+}
+
+/// Σ aᵢ, as `dot` adds up.
+#[inline(always)]
+fn sum<T: Real>(a: &[T]) -> T {
+    let mut partial = [T::Eight::from([T::zero(); 8]); 2];
+    let (whole, last) = a.as_chunks::<16>();
+    for a in whole {
+        for (partial, &a) in partial.iter_mut().zip(a.as_chunks().0) {
+            *partial = *partial + T::Eight::from(a);
+        }
+    }
+    total::<T>(partial[0] + partial[1]) + last.iter().copied().sum()
 }
 
 /// The largest of some numbers; not a number if one is not.
@@ -177,22 +212,27 @@ fn largest<T: Real>(a: &[T]) -> T {
     partial.into_iter().fold(tail, higher)
 }
 
-/// Σ e^(aᵢ − by), likewise with eight partial sums.
+/// Σ e^(aᵢ − by), as `dot` adds up.
 #[inline(always)]
 fn sum_of_exponentials<T: Real>(a: &[T], by: T) -> T {
-    let mut partial = [T::zero(); 8];
-    let lanes = a.chunks_exact(8);
-    let tail: T = lanes.remainder().iter().map(|&a| (a - by).exponential()).sum();
-    for a in lanes {
-        for lane in 0..8 {
-            partial[lane] += (a[lane] - by).exponential();
-        }
+    let mut partial = [T::zero(); 16];
+    let (whole, last) = a.as_chunks::<16>();
+    for a in whole {
+        (0..16).for_each(|lane| partial[lane] += (a[lane] - by).exponential());
     }
-    folded(partial) + tail
+    folded(partial) + last.iter().map(|&a| (a - by).exponential()).sum()
 }
 
 #[inline(always)]
-fn folded<T: Real>(p: [T; 8]) -> T {
+fn folded<T: Real>(p: [T; 16]) -> T {
+    let p: [T; 8] = std::array::from_fn(|lane| p[lane] + p[lane + 8]);
+    total::<T>(p.into())
+}
+
+/// Σ of eight lanes.
+#[inline(always)]
+fn total<T: Real>(lanes: T::Eight) -> T {
+    let p: [T; 8] = lanes.into();
     ((p[0] + p[4]) + (p[2] + p[6])) + ((p[1] + p[5]) + (p[3] + p[7]))
 }
 
@@ -200,7 +240,7 @@ fn folded<T: Real>(p: [T; 8]) -> T {
 #[inline(always)]
 fn accumulate<T: Real>(y: &mut [T], a: T, x: &[T]) {
     for (y, &x) in y.iter_mut().zip(x) {
-        *y += a * x;
+        *y = a.mul_add(x, *y);
     }
 }
 

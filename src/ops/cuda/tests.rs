@@ -182,8 +182,8 @@ fn descent() {
         assert!(exact[0] < 5.0 && exact[1] > 5.0, "{exact:?}");
         assert_near("norms", &norms, &Tensor::new(&[exact[0] as f32, exact[1] as f32], &Device::Cpu).unwrap());
         let by = Descent { rates: &on_device, clip: Some((&norms, 5.0)) };
-        let with = Adam { rates: &rates, scales: &[1.0, 5.0 / exact[1]], step };
-        super::adam(&parameters[0], (&moments[0].0, &moments[0].1), &grad, by, with.correction()).unwrap();
+        let with = Adam { rates: &rates, scales: &[1.0, 5.0 / exact[1]], correction: ops::correction(step) };
+        super::adam(&parameters[0], (&moments[0].0, &moments[0].1), &grad, by, with.correction).unwrap();
         ops::adam(&parameters[1], &moments[1].0, &moments[1].1, &grad, with).unwrap();
         super::descend(&plain[0], &grad, Descent { rates: &on_device, clip: None }).unwrap();
         ops::descend(&plain[1], &grad, &rates, &[1.0, 1.0]).unwrap();
