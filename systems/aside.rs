@@ -5,6 +5,7 @@
 //! waits for; a program with systems that act on evaluations in the step in which they are due does without this plugin.
 
 use crate::clamp::now;
+use crate::elsewhere::Elsewhere;
 use crate::evaluate::evaluate;
 use crate::measuring::{Measuring, Way};
 use crate::run::StopRequest;
@@ -18,40 +19,27 @@ use optogen::clamp::{Moments, Plan};
 use optogen::components::*;
 use optogen::experiment::Moment;
 use optogen::transformer::Transformer;
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// Adds the systems to both schedules.
 pub struct AsidePlugin;
 
 impl Plugin for AsidePlugin {
     fn build(&self, app: &mut App) {
-        app.init_resource::<StopRequest>();
+        app.init_resource::<StopRequest>().insert_resource(Aside);
         app.add_systems(Step, (bring_in, send_out).chain().in_set(Stage::Evaluate).before(evaluate));
         app.add_systems(Begin, (bring_in, send_out).chain().in_set(Stage::Evaluate).before(evaluate));
     }
 }
 
-/// A model that is being measured aside.
+/// Programs with this let threads that have nothing else to do write checkpoints, too.
+#[derive(Resource)]
+pub(crate) struct Aside;
+
+/// A model that is being measured aside: the sequences it had seen, and what is measured, an evaluator after another.
 #[derive(Component)]
-pub struct Underway(Arc<Mutex<Option<Vec<Result<Measured>>>>>);
-
-impl Underway {
-    /// What was measured, an evaluator after another, once that is done.
-    fn done(&self) -> Option<Vec<Result<Measured>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    fn wait(&self) -> Vec<Result<Measured>> {
-        loop {
-            if let Some(measured) = self.done() {
-                return measured;
-            }
-            // Whoever waits does what there is to do.
-            if rayon::yield_now() != Some(rayon::Yield::Executed) {
-                std::thread::yield_now();
-            }
-        }
-    }
+pub struct Underway {
+    pub(crate) since: u64,
+    measured: Elsewhere<Vec<Result<Measured>>>,
 }
 
 /// Whether the next step does something that needs all rows before it, or measures the model anew.
@@ -74,7 +62,8 @@ fn bring_in(
         let in_training =
             cohorts.get(cohort.0).is_ok_and(|(progress, trouble)| trouble.error().is_none() && !settles_next(model, run, progress));
         let goes_on = in_training && *status == Status::Running && !stop.made();
-        let Some(measured) = (if goes_on { underway.done() } else { Some(underway.wait()) }) else { continue };
+        let measured = &underway.measured;
+        let Some(measured) = (if goes_on { measured.done() } else { Some(measured.wait()) }) else { continue };
         for (evaluator, measured) in evaluators.iter().zip(measured) {
             if let Ok(mut evaluation) = evaluations.get_mut(evaluator) {
                 evaluation.0 = Some(measured);
@@ -106,8 +95,7 @@ fn send_out(
     for (entity, model, run, status, list, cohort) in &models {
         let Ok((members, progress, transformer)) = cohorts.get(cohort.0) else { continue };
         let sequences = progress.sequences;
-        // What is kept in this step is kept with its evaluation.
-        let needed = sequences >= progress.total || run.checkpoints.due(sequences) || settles_next(model, run, progress);
+        let needed = sequences >= progress.total || settles_next(model, run, progress);
         if *status != Status::Running || !model.evaluations.due(sequences) || needed || waited_for(model) {
             continue;
         }
@@ -125,16 +113,14 @@ fn send_out(
             continue;
         }
         let copy = transformer.copy_of(members.iter().position(|member| member == entity).unwrap_or_default())?;
-        let place = Arc::new(Mutex::new(None));
-        commands.entity(entity).insert(Underway(place.clone()));
-        rayon::spawn(move || {
+        let measured = Elsewhere::start(move || {
             let each = asked.into_iter().map(|(evaluator, bank, fusible)| {
                 let way = Way::Fused(fusible);
                 Measuring { transformer: &copy, sequences, bank: bank.as_ref(), measures: &measures, way }.measure(&evaluator)
             });
-            let measured = each.collect();
-            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(measured);
+            each.collect()
         });
+        commands.entity(entity).insert(Underway { since: sequences, measured });
     }
     Ok(())
 }

@@ -1,9 +1,12 @@
 //! checkpoint: keeps models where their schedules say so, and recovery points every so many seconds and before a stop.
+//!
+//! A program that measures aside writes aside, too: training goes on while a checkpoint is on its way to the disk.
 
-use crate::aside::Underway;
+use crate::aside::{Aside, Underway};
 use crate::clamp::now;
+use crate::elsewhere::Elsewhere;
 use crate::run::{Clock, StopRequest, fail};
-use crate::spread::spread;
+use crate::spread::{spread, threads};
 use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
@@ -11,7 +14,7 @@ use bevy_ecs::query::QueryData;
 use optogen::Result;
 use optogen::checkpoint::{Checkpoint, folder_at, keep_recovery_point};
 use optogen::clamp::Moments;
-use optogen::components::{Interventions, MemberOf, Members, Model, Progress, Run, Status};
+use optogen::components::{Active, Interventions, MemberOf, Members, Model, Progress, Run, Status};
 use optogen::log::RunLog;
 use optogen::optimiser::Optimiser;
 use optogen::run_folder::RunFolder;
@@ -38,47 +41,79 @@ pub(crate) struct Kept {
     log: &'static mut RunLog,
     status: &'static mut Status,
     clock: &'static mut Clock,
+    writing: &'static mut Writing,
+}
+
+/// A checkpoint on its way to the disk.
+#[derive(Component, Default)]
+pub(crate) struct Writing(Option<Elsewhere<Result<()>>>);
+
+impl Writing {
+    /// How it went, if it is done; with `wait` it is waited for.
+    pub fn settle(&mut self, wait: bool) -> Result<()> {
+        let Some(writing) = &self.0 else { return Ok(()) };
+        let Some(written) = (if wait { Some(writing.wait()) } else { writing.done() }) else { return Ok(()) };
+        self.0 = None;
+        written
+    }
 }
 
 impl KeptItem<'_, '_> {
-    /// Keeps the run as it is, where that is due; what there is to keep is asked for only then.
-    pub(crate) fn keep(mut self, progress: &Progress, stop: &StopRequest, state: impl FnOnce(&Run) -> Result<Checkpoint>) {
+    /// Keeps the run as it is, where that is due; what there is to keep is asked for only then. With `aside` another thread writes it.
+    pub(crate) fn keep(mut self, progress: &Progress, stop: &StopRequest, aside: bool, state: impl FnOnce(&Run) -> Result<Checkpoint>) {
         let &Progress { sequences, total, .. } = progress;
         let due = self.run.checkpoints.due(sequences) || sequences >= total;
         let recovery = stop.made() || self.clock.unkept_seconds() >= self.run.recovery_seconds;
-        if *self.status != Status::Running || !(due || recovery) {
+        let ends = *self.status != Status::Running || sequences >= total || stop.made();
+        // One after another; a recovery point can wait for a later step.
+        let written = self.writing.settle(due || ends);
+        fail(&mut self.status, written);
+        if *self.status != Status::Running || !(due || recovery) || self.writing.0.is_some() {
             return;
         }
-        let keep = || -> Result<()> {
-            let checkpoint = state(self.run)?;
-            // The rows up to here are on the disk before the checkpoint is: a resumed run misses none.
-            self.log.sync()?;
-            if due {
-                checkpoint.write(&folder_at(&self.folder.checkpoints(), sequences))
-            } else {
-                keep_recovery_point(self.folder, &checkpoint)
-            }
+        let prepare = || -> Result<_> {
+            let (checkpoint, lasting) = (state(self.run)?, self.log.lasting()?);
+            let (checkpoints, recovery) = (self.folder.checkpoints(), self.folder.recovery());
+            Ok(move || -> Result<()> {
+                // The rows up to here are on the disk before the checkpoint is: a resumed run misses none.
+                lasting.sync()?;
+                if due { checkpoint.write(&folder_at(&checkpoints, sequences)) } else { keep_recovery_point(&recovery, &checkpoint) }
+            })
         };
-        let kept = keep();
+        let kept = match prepare() {
+            Ok(write) if aside && !ends => {
+                self.writing.0 = Some(Elsewhere::start(write));
+                Ok(())
+            }
+            Ok(write) => write(),
+            Err(error) => Err(error),
+        };
         self.clock.kept();
         fail(&mut self.status, kept);
     }
 }
 
+type Trained<'a> = (&'a Members, &'a Progress, &'a Transformer, &'a Optimiser, &'a Steps);
+
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn checkpoint(
-    mut models: Query<(Entity, &MemberOf, Has<Underway>, Kept), With<Model>>,
-    cohorts: Query<(&Members, &Progress, &Transformer, &Optimiser, &Steps)>,
+    mut models: Query<(Entity, &MemberOf, Option<&Underway>, Kept), With<Model>>,
+    cohorts: Query<Trained>,
+    active: Query<(), With<Active>>,
     lists: Query<&Interventions>,
     moments: Query<&Moments>,
     stop: Res<StopRequest>,
+    aside: Option<Res<Aside>>,
 ) {
+    let aside = aside.is_some() && active.iter().count() < threads();
     spread(models.iter_mut(), |(entity, cohort, underway, kept)| {
         let Ok((members, progress, transformer, optimiser, steps)) = cohorts.get(cohort.0) else { return };
-        // A run that went on from here would miss the rows of steps that were not read yet, and of an evaluation that is underway.
-        if underway || !steps.all_read() {
+        // A run that went on from here would miss the rows of steps that were not read yet, and of an earlier evaluation that is underway. One that
+        // is of this moment would be made again.
+        if underway.is_some_and(|underway| underway.since < progress.sequences) || !steps.all_read() {
             return;
         }
-        kept.keep(progress, &stop, |run| {
+        kept.keep(progress, &stop, aside, |run| {
             let member = members.iter().position(|member| member == entity).unwrap_or_default();
             Ok(Checkpoint {
                 run_id: run.run_id.clone(),

@@ -1,9 +1,11 @@
 //! Verbs: what happens at each step, one file and one plugin a step.
 
+pub mod ahead;
 pub mod aside;
 pub mod backward;
 pub mod checkpoint;
 pub mod clamp;
+mod elsewhere;
 pub mod evaluate;
 pub mod forward;
 pub mod look;

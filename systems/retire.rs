@@ -1,6 +1,7 @@
 //! report, first half: lets go of models that are done, diverged, failed or asked to stop; their tables are sealed and their rows say how it went.
 
 use crate::aside::Underway;
+use crate::checkpoint::Writing;
 use crate::run::{Clock, Provenance, StopRequest};
 use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
@@ -61,8 +62,10 @@ fn retire(world: &mut World) {
 
 fn close(world: &mut World, model: Entity) -> Result<()> {
     let Some(log) = world.entity_mut(model).take::<RunLog>() else { return Ok(()) };
+    let written = world.get_mut::<Writing>(model).map_or(Ok(()), |mut writing| writing.settle(true));
     log.finish()?;
     write_row(world, model)?;
+    written?;
     world.entity_mut(model).remove::<RunFolder>();
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What belongs to a model's run beside its network: its clock, who may stop it, and what its row in the run table says.
 
+use crate::checkpoint::Writing;
 use bevy_ecs::prelude::*;
 use optogen::Result;
 use optogen::components::Status;
@@ -9,6 +10,7 @@ use std::time::{Instant, SystemTime};
 
 /// A run's time.
 #[derive(Component, Debug)]
+#[require(Writing)]
 pub struct Clock {
     /// When it began for the first time, in UTC, as ISO 8601.
     pub started: String,

@@ -1,4 +1,4 @@
-//! One model on two threads is measured beside its own steps, and has the same numbers as if they had waited.
+//! One model on two threads is measured beside its own steps, and has the same numbers as if they had waited; its batches are drawn ahead.
 
 use bevy_app::App;
 use bevy_ecs::prelude::*;
@@ -6,22 +6,23 @@ use candle_core::Device;
 use optogen::components::{Evaluation, Model};
 use optogen::experiment::{Changes, load};
 use optogen_systems::TrainingPlugins;
+use optogen_systems::ahead::{Ahead, AheadPlugin};
 use optogen_systems::aside::{AsidePlugin, Underway};
 use optogen_systems::spawn::{StartingPoint, drawn_evaluator, form_cohorts, spawn_model};
 use optogen_systems::stage::Step;
 use optogen_tests::program::BASE;
+use std::time::{Duration, Instant};
 
-/// A small model, evaluated every ten steps, with or without the plugin.
-fn world(aside: bool, checkpoint_every: u64) -> App {
-    let checkpoints = format!("checkpoint.every={checkpoint_every}");
-    let sets = ["train.sequences=32_000", "evaluation.every=320", "evaluation.sequences=40", &checkpoints].map(str::to_owned);
+/// A small model, evaluated every ten steps, with or without the plugins.
+fn world(aside: bool) -> App {
+    let sets = ["train.sequences=32_000", "evaluation.every=320", "evaluation.sequences=40"].map(str::to_owned);
     let experiment = load(BASE.as_ref(), &Changes { sets: &sets, ..Changes::default() }).unwrap().remove(0);
     let bank = optogen_data::embedded_bank(&Device::Cpu).unwrap();
     let evaluators = experiment.evaluators.iter().map(|spec| drawn_evaluator(&experiment, spec, &bank).unwrap()).collect();
     let mut app = optogen_systems::app(|app| {
         app.add_plugins(TrainingPlugins);
         if aside {
-            app.add_plugins(AsidePlugin);
+            app.add_plugins((AheadPlugin, AsidePlugin));
         }
     });
     let start = StartingPoint::initial(&experiment, &bank).unwrap();
@@ -49,7 +50,7 @@ fn measured(app: &mut App) -> Vec<(u64, Vec<f64>)> {
 #[test]
 fn a_model_is_measured_beside_its_steps() {
     optogen_systems::use_threads(2);
-    let (mut waiting, mut aside) = (world(false, 10_000), world(true, 10_000));
+    let (mut waiting, mut aside) = (world(false), world(true));
     step(&mut waiting, 10);
     assert!(!is_measured_aside(&mut waiting));
     step(&mut aside, 10);
@@ -61,10 +62,23 @@ fn a_model_is_measured_beside_its_steps() {
     assert_eq!(waited.len(), 4);
     assert_eq!(waited, beside);
     assert!(beside.iter().all(|(sequences, _)| *sequences == 320));
+}
 
-    // What is kept in the same step is not measured later.
-    let mut kept = world(true, 320);
-    step(&mut kept, 10);
-    assert!(!is_measured_aside(&mut kept));
-    assert_eq!(measured(&mut kept), waited);
+#[test]
+fn batches_are_drawn_ahead() {
+    optogen_systems::use_threads(2);
+    let mut app = world(true);
+    let ahead = |app: &mut App| app.world_mut().query::<&Ahead>().iter(app.world()).next().map(Ahead::count);
+    step(&mut app, 1);
+    assert_eq!(ahead(&mut app), Some(0));
+    step(&mut app, 1);
+    let since = Instant::now();
+    // As many as 4 MiB hold, were all 96 exemplars of a batch distinct.
+    while ahead(&mut app) != Some(21) {
+        assert!(since.elapsed() < Duration::from_secs(10), "{:?} batches were drawn", ahead(&mut app));
+        std::thread::yield_now();
+    }
+    // Taken one by one, and drawn anew when less than half are left.
+    step(&mut app, 10);
+    assert_eq!(ahead(&mut app), Some(11));
 }

@@ -4,14 +4,15 @@ use super::{Checkpoint, folder_at, list};
 use crate::run_folder::RunFolder;
 use crate::{Error, Result, durable};
 use std::fs;
+use std::path::Path;
 
 /// How many recovery points are kept.
 const GENERATIONS: usize = 2;
 
-/// Writes a recovery point, and lets those before the last two go.
-pub fn keep_recovery_point(folder: &RunFolder, checkpoint: &Checkpoint) -> Result<()> {
-    checkpoint.write(&folder_at(&folder.recovery(), checkpoint.sequences))?;
-    let all = list(&folder.recovery())?;
+/// Writes a recovery point into the folder for them, and lets those before the last two go.
+pub fn keep_recovery_point(recovery: &Path, checkpoint: &Checkpoint) -> Result<()> {
+    checkpoint.write(&folder_at(recovery, checkpoint.sequences))?;
+    let all = list(recovery)?;
     for (_, old) in &all[..all.len().saturating_sub(GENERATIONS)] {
         fs::remove_dir_all(old).map_err(Error::file(old))?;
     }
@@ -44,7 +45,7 @@ mod tests {
         assert!(latest_verified(&folder, &mut Vec::new()).unwrap().is_none());
         example(32).write(&folder_at(&folder.checkpoints(), 32)).unwrap();
         for sequences in [64, 96, 128] {
-            keep_recovery_point(&folder, &example(sequences)).unwrap();
+            keep_recovery_point(&folder.recovery(), &example(sequences)).unwrap();
         }
         let kept: Vec<u64> = list(&folder.recovery()).unwrap().into_iter().map(|entry| entry.0).collect();
         assert_eq!(kept, [96, 128]);

@@ -99,7 +99,7 @@ impl Table {
     }
 
     /// Seals all rows, for good.
-    pub fn finish(mut self) -> Result<()> {
+    pub fn finish(&mut self) -> Result<()> {
         self.seal()?;
         rewrite_parquet(&self.sealed, &self.schema, &[])?;
         fs::remove_file(&self.journal).map_err(Error::file(&self.journal))?;

@@ -9,7 +9,7 @@ use crate::run_folder::RunFolder;
 use crate::weights::Weight;
 use arrow::array::{ArrayRef, Float32Array, Float64Array, Int64Array, StringArray};
 use bevy_ecs::component::Component;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// Rows of `train` and of `measures` that are gathered before they are journalled.
 const GATHERED: usize = 256;
@@ -18,10 +18,26 @@ const GATHERED: usize = 256;
 #[derive(Component)]
 pub struct RunLog {
     run_id: String,
-    /// By name; rows of a table that is not among them are not kept.
-    tables: Vec<(String, Table)>,
+    tables: Tables,
     steps: Steps,
     measures: Measures,
+}
+
+/// By name; rows of a table that is not among them are not kept. Each is shared with whoever makes its rows last.
+type Tables = Arc<Vec<(String, Mutex<Table>)>>;
+
+fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Rows that were journalled, to be made to last while others are written.
+pub struct Lasting(Tables);
+
+impl Lasting {
+    /// Makes them last.
+    pub fn sync(self) -> Result<()> {
+        self.0.iter().try_for_each(|(_, table)| lock(table).sync())
+    }
 }
 
 /// Rows of `train`, by column.
@@ -55,19 +71,19 @@ impl RunLog {
     }
 
     fn open(folder: &RunFolder, tables: &[String], mut open: impl FnMut(&str) -> Result<Table>) -> Result<Self> {
-        let tables = tables.iter().map(|name| Ok((name.clone(), open(name)?))).collect::<Result<_>>()?;
-        Ok(Self { run_id: folder.run_id().into(), tables, steps: Steps::default(), measures: Measures::default() })
+        let tables = tables.iter().map(|name| Ok((name.clone(), Mutex::new(open(name)?)))).collect::<Result<Vec<_>>>()?;
+        Ok(Self { run_id: folder.run_id().into(), tables: Arc::new(tables), steps: Steps::default(), measures: Measures::default() })
     }
 
-    fn has(&self, table: &str) -> bool {
-        self.tables.iter().any(|(name, _)| name == table)
+    fn table(&self, name: &str) -> Option<&Mutex<Table>> {
+        self.tables.iter().find(|(own, _)| own == name).map(|(_, table)| table)
     }
 
     /// Rows of a table, without `run_id`.
     fn append(&mut self, table: &str, mut columns: Vec<ArrayRef>) -> Result<()> {
-        let Some((_, table)) = self.tables.iter_mut().find(|(name, _)| name == table) else { return Ok(()) };
+        let Some(table) = self.table(table) else { return Ok(()) };
         columns.insert(0, repeated(&self.run_id, columns.first().map_or(0, |column| column.len())));
-        table.append(columns)
+        lock(table).append(columns)
     }
 
     /// A row of `train`.
@@ -78,7 +94,14 @@ impl RunLog {
         steps.grad_norm.push(grad_norm);
         steps.grad_spread.push(grad_spread);
         steps.learning_rate.push(learning_rate);
-        if steps.sequences.len() >= GATHERED { self.journal_steps() } else { Ok(()) }
+        let rows = steps.sequences.len();
+        if self.has_gathered("train", rows) { self.journal_steps() } else { Ok(()) }
+    }
+
+    /// Whether so many rows of a table are to be journalled. While others are made to last, more are gathered.
+    fn has_gathered(&self, table: &str, rows: usize) -> bool {
+        let is_free = || self.table(table).is_none_or(|table| !matches!(table.try_lock(), Err(TryLockError::WouldBlock)));
+        rows >= 64 * GATHERED || rows >= GATHERED && is_free()
     }
 
     fn journal_steps(&mut self) -> Result<()> {
@@ -110,7 +133,7 @@ impl RunLog {
         let mut row = common(1);
         row.extend(metrics.means().map(|mean| Arc::new(Float64Array::from(vec![mean])) as ArrayRef));
         self.append("eval", row)?;
-        if !self.has("eval_examples") {
+        if self.table("eval_examples").is_none() {
             return Ok(());
         }
         let mut rows = common(metrics.len());
@@ -190,7 +213,8 @@ impl RunLog {
         measures.measure.push(measure);
         measures.vector.push(vector);
         measures.value.push(value);
-        if measures.sequences.len() >= GATHERED { self.journal_measures() } else { Ok(()) }
+        let rows = measures.sequences.len();
+        if self.has_gathered("measures", rows) { self.journal_measures() } else { Ok(()) }
     }
 
     fn journal_measures(&mut self) -> Result<()> {
@@ -209,17 +233,17 @@ impl RunLog {
         )
     }
 
-    /// Makes all rows last.
-    pub fn sync(&mut self) -> Result<()> {
+    /// Journals all rows so far, and gives them to be made to last.
+    pub fn lasting(&mut self) -> Result<Lasting> {
         self.journal_steps()?;
         self.journal_measures()?;
-        self.tables.iter_mut().try_for_each(|(_, table)| table.sync())
+        Ok(Lasting(self.tables.clone()))
     }
 
     /// Seals all tables, for good.
     pub fn finish(mut self) -> Result<()> {
         self.journal_steps()?;
         self.journal_measures()?;
-        self.tables.into_iter().try_for_each(|(_, table)| table.finish())
+        self.tables.iter().try_for_each(|(_, table)| lock(table).finish())
     }
 }

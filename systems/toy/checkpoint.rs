@@ -23,7 +23,7 @@ impl Plugin for CheckpointPlugin {
 fn keep(mut runs: Query<(&MemberOf, Kept), With<Measures>>, cohorts: Query<(&ToyModel, &Progress)>, stop: Res<StopRequest>) {
     for (cohort, kept) in &mut runs {
         let Ok((model, progress)) = cohorts.get(cohort.0) else { continue };
-        kept.keep(progress, &stop, |run| {
+        kept.keep(progress, &stop, false, |run| {
             Ok(Checkpoint {
                 run_id: run.run_id.clone(),
                 sequences: progress.sequences,

@@ -1,0 +1,116 @@
+//! sample, ahead: on a thread that has nothing else to do.
+//!
+//! Where fewer cohorts step than there are threads, the batches of the next steps are drawn beside them. Sequences are what their numbers say,
+//! whoever draws them; a batch that is not there in time is drawn where it is needed. A program whose systems change streams while models train
+//! does without this plugin.
+
+use crate::sample::{Source, Sources, draw, sample};
+use crate::spread::threads;
+use crate::stage::{Stage, Step};
+use bevy_app::{App, Plugin};
+use bevy_ecs::prelude::*;
+use candle_core::Device;
+use optogen::Result;
+use optogen::bank::ClassBank;
+use optogen::components::{Active, Members, Progress};
+use optogen::sampler::SequenceSampler;
+use optogen::transformer::{Tokens, Transformer};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Adds the system.
+pub struct AheadPlugin;
+
+impl Plugin for AheadPlugin {
+    fn build(&self, app: &mut App) {
+        app.add_systems(Step, draw_ahead.in_set(Stage::Sample).after(sample));
+    }
+}
+
+/// Steps whose batches are drawn together, as far as their features do not take more than so many bytes.
+const STEPS: usize = 32;
+const BYTES: usize = 4 << 20;
+
+/// A cohort's next batches.
+#[derive(Component)]
+pub struct Ahead(Arc<Drawing>);
+
+/// What the cohort and whoever draws for it share.
+struct Drawing {
+    sources: Vec<(SequenceSampler, ClassBank)>,
+    batches: Mutex<Batches>,
+}
+
+#[derive(Default)]
+struct Batches {
+    /// Each with the number of its first sequence, without gaps.
+    drawn: VecDeque<(u64, Result<Vec<Tokens>>)>,
+    is_drawing: bool,
+}
+
+impl Ahead {
+    /// How many batches are there.
+    pub fn count(&self) -> usize {
+        self.0.lock().drawn.len()
+    }
+
+    /// The batch that begins with a sequence, if it is there; what lies before it is let go.
+    pub(crate) fn take(&self, first: u64) -> Option<Result<Vec<Tokens>>> {
+        let mut batches = self.0.lock();
+        while batches.drawn.front().is_some_and(|(other, _)| *other < first) {
+            batches.drawn.pop_front();
+        }
+        batches.drawn.pop_front_if(|(other, _)| *other == first).map(|(_, parts)| parts)
+    }
+}
+
+impl Drawing {
+    fn lock(&self) -> MutexGuard<'_, Batches> {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Draws the batches from `progress` on, or after those that are there.
+    fn draw(&self, mut progress: Progress, steps: usize) {
+        let (own, mut room): (Vec<Source>, _) = (self.sources.iter().map(|(sampler, bank)| (sampler, bank)).collect(), Vec::new());
+        if let Some((last, _)) = self.lock().drawn.back() {
+            progress.sequences = progress.sequences.max(last + progress.batch as u64);
+        }
+        for _ in 0..steps {
+            if progress.sequences >= progress.total {
+                break;
+            }
+            let parts = draw(&own, &progress, &mut room, &Device::Cpu);
+            self.lock().drawn.push_back((progress.sequences, parts));
+            progress.sequences += progress.batch as u64;
+        }
+        self.lock().is_drawing = false;
+    }
+}
+
+type Cohort<'a> = (Entity, &'a Members, &'a Progress, &'a Transformer, Option<&'a Ahead>);
+
+fn draw_ahead(mut commands: Commands, cohorts: Query<Cohort, With<Active>>, sources: Sources) {
+    if cohorts.iter().count() >= threads() {
+        return;
+    }
+    for (entity, members, progress, transformer, ahead) in &cohorts {
+        let Some(Ahead(drawing)) = ahead else {
+            if let (true, Ok(own)) = (transformer.parameters().device().is_cpu(), sources.of(members)) {
+                let sources = own.into_iter().map(|(sampler, bank)| (sampler.clone(), bank.clone())).collect();
+                commands.entity(entity).insert(Ahead(Arc::new(Drawing { sources, batches: Mutex::default() })));
+            }
+            continue;
+        };
+        let features: usize = drawing.sources.iter().map(|(sampler, bank)| sampler.pairs() * bank.features).sum();
+        let steps = (BYTES / (progress.batch * features * size_of::<f32>()).max(1)).min(STEPS);
+        let mut batches = drawing.lock();
+        if batches.is_drawing || 2 * batches.drawn.len() > steps || steps < 2 {
+            continue;
+        }
+        batches.is_drawing = true;
+        // This step's batch is taken already.
+        let next = Progress { sequences: progress.sequences + progress.batch as u64, ..*progress };
+        let drawing = drawing.clone();
+        rayon::spawn(move || drawing.draw(next, steps));
+    }
+}
