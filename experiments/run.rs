@@ -60,6 +60,8 @@ pub(crate) fn train(experiments: Vec<Experiment>, arguments: &RunArguments, exte
     }
     form_cohorts(world, &models, size, &device)?;
     let outcomes = step_to_the_end(world, runs)?;
+    // Models and bank make room for the pictures.
+    drop(app);
     tell(&outcomes, &arguments.out, arguments.common.quiet)
 }
 

@@ -29,7 +29,7 @@ impl Plugin for AheadPlugin {
 
 /// Steps whose batches are drawn together, as far as their features do not take more than so many bytes.
 const STEPS: usize = 32;
-const BYTES: usize = 4 << 20;
+const BYTES: usize = 2 << 20;
 
 /// A cohort's next batches.
 #[derive(Component)]

@@ -1,5 +1,6 @@
 //! Drawing: what a figure shows is said as panels of series; it becomes an SVG, a PNG, and the numbers that stand in it.
 
+mod band;
 mod colours;
 mod figure;
 mod layout;

@@ -1,5 +1,6 @@
 //! A picture as a list of marks, and its files: an SVG with real text, and a PNG that is drawn larger and averaged.
 
+use super::band::Band;
 use super::colours::Colour;
 use optogen::{Error, Result};
 use plotters::coord::Shift;
@@ -9,11 +10,15 @@ pub use plotters::style::text_anchor::{HPos, VPos};
 use plotters::style::{FontStyle, register_font};
 use std::fs::{File, Permissions};
 use std::io::Error as IoError;
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// Everything is drawn this much larger: the PNG is then averaged, which smooths its lines, and the SVG scaled, which spares it rounding.
 const FINER: u32 = 3;
+
+/// Rows of the PNG that are drawn at once.
+const BAND: u32 = 64;
 
 /// How the typeface is called: in an SVG, the first of these that the reader has.
 const TYPEFACE: &str = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif";
@@ -28,6 +33,24 @@ enum Mark {
     Line { points: Vec<(f64, f64)>, colour: Colour, thickness: f64 },
     Area { points: Vec<(f64, f64)>, colour: Colour },
     Text { text: String, at: (f64, f64), font: Font, colour: Colour, anchor: (HPos, VPos) },
+}
+
+impl Mark {
+    /// Whether some of it may lie in these rows.
+    fn reaches(&self, rows: &Range<u32>) -> bool {
+        let (top, bottom) = match self {
+            Mark::Line { points, thickness, .. } => extent(points, *thickness),
+            Mark::Area { points, .. } => extent(points, 0.0),
+            Mark::Text { at, font, .. } => extent(&[*at], 2.0 * font.size),
+        };
+        bottom >= f64::from(rows.start) && top <= f64::from(rows.end)
+    }
+}
+
+/// Top and bottom of points with so much around them.
+fn extent(points: &[(f64, f64)], around: f64) -> (f64, f64) {
+    let around = around + 1.0;
+    points.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(top, bottom), &(_, y)| (top.min(y - around), bottom.max(y + around)))
 }
 
 /// How large a text is, and whether it is bold.
@@ -96,16 +119,25 @@ impl Picture {
         let (width, height) = (self.size.0 * FINER, self.size.1 * FINER);
         write(&folder.join(format!("{name}.svg")), |path| {
             let mut text = String::new();
-            let backend = SVGBackend::with_string(&mut text, (width, height));
-            self.draw(&backend.into_drawing_area(), 0.08)?;
+            let area = SVGBackend::with_string(&mut text, (width, height)).into_drawing_area();
+            area.fill(&WHITE).map_err(IoError::other)?;
+            self.draw(&self.marks.iter().collect::<Vec<_>>(), &area, 0.08)?;
+            drop(area);
             let (drawn, shown) = (size_of((width, height)), size_of(self.size));
             std::fs::write(path, text.replacen(&drawn, &shown, 1))
         })?;
         write(&folder.join(format!("{name}.png")), |path| {
-            let mut fine = vec![0; (3 * width * height) as usize];
-            self.draw(&BitMapBackend::with_buffer(&mut fine, (width, height)).into_drawing_area(), 0.2)?;
+            let mut pixels = Vec::with_capacity((3 * self.size.0 * self.size.1) as usize);
+            let mut fine = vec![0; (3 * width * BAND * FINER) as usize];
+            for first in (0..self.size.1).step_by(BAND as usize) {
+                let rows = first..(first + BAND).min(self.size.1);
+                let fine = &mut fine[..3 * (width * rows.len() as u32 * FINER) as usize];
+                let seen: Vec<&Mark> = self.marks.iter().filter(|mark| mark.reaches(&rows)).collect();
+                let band = Band::new((width, height), rows.start * FINER..rows.end * FINER, fine);
+                self.draw(&seen, &band.into_drawing_area(), 0.2)?;
+                averaged(fine, self.size.0, &mut pixels);
+            }
             let area = BitMapBackend::new(path, self.size).into_drawing_area();
-            let pixels = averaged(&fine, self.size);
             area.draw(&BitMapElement::with_owned_buffer((0, 0), self.size, pixels).ok_or(IoError::other("no picture"))?)
                 .map_err(IoError::other)?;
             area.present().map_err(IoError::other)
@@ -113,11 +145,10 @@ impl Picture {
     }
 
     /// `text_above`: by how much of its size the format draws text above where it is asked to.
-    fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>, text_above: f64) -> std::io::Result<()> {
+    fn draw<B: DrawingBackend>(&self, marks: &[&Mark], area: &DrawingArea<B, Shift>, text_above: f64) -> std::io::Result<()> {
         let finer_all = |points: &[(f64, f64)]| points.iter().copied().map(finer).collect::<Vec<_>>();
         let drawn = || {
-            area.fill(&WHITE)?;
-            for mark in &self.marks {
+            for mark in marks {
                 match mark {
                     Mark::Line { points, colour, thickness } => {
                         let stroke_width = (thickness * f64::from(FINER)) as u32;
@@ -189,11 +220,10 @@ fn write(path: &Path, fill: impl FnOnce(&Path) -> std::io::Result<()>) -> Result
     written().map_err(Error::file(path))
 }
 
-/// The mean of every FINER × FINER pixels, row by row, red, green, blue.
-fn averaged(fine: &[u8], size: (u32, u32)) -> Vec<u8> {
-    let (width, height, finer) = (size.0 as usize, size.1 as usize, FINER as usize);
-    let mut pixels = Vec::with_capacity(3 * width * height);
-    for row in 0..height {
+/// Appends the mean of every FINER × FINER pixels, row by row, red, green, blue.
+fn averaged(fine: &[u8], width: u32, pixels: &mut Vec<u8>) {
+    let (width, finer) = (width as usize, FINER as usize);
+    for row in 0..fine.len() / (3 * width * finer * finer) {
         for byte in 0..3 * width {
             let (column, colour) = (byte / 3, byte % 3);
             let one = |number: usize| {
@@ -204,7 +234,6 @@ fn averaged(fine: &[u8], size: (u32, u32)) -> Vec<u8> {
             pixels.push((total / FINER.pow(2)) as u8);
         }
     }
-    pixels
 }
 
 #[cfg(test)]
@@ -228,11 +257,16 @@ mod tests {
         // Green of the last three pixels of the last row.
         let last = fine.len() - 9;
         [1, 4, 7].into_iter().for_each(|green| fine[last + green] = 0);
-        let pixels = averaged(&fine, size);
+        let of = |fine: &[u8]| {
+            let mut pixels = Vec::new();
+            averaged(fine, size.0, &mut pixels);
+            pixels
+        };
+        let pixels = of(&fine);
         assert_eq!(pixels.len(), 480);
         assert_eq!(pixels[pixels.len() - 6..], [255, 255, 255, 255, 170, 255]);
         fine[row - 1] = 0;
-        assert_eq!(averaged(&fine, size)[3 * 16 - 1], (8 * 255 / 9) as u8, "blue at the end of the first row");
+        assert_eq!(of(&fine)[3 * 16 - 1], (8 * 255 / 9) as u8, "blue at the end of the first row");
     }
 
     #[test]
