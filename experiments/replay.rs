@@ -152,7 +152,9 @@ fn replay_group(
     for (Variant { run_id, experiment, evaluators }, folder) in group {
         let file = folder.path().join("experiment.toml");
         durable::write_file(&file, |to| to.write_all(experiment.to_toml().as_bytes()).map_err(Error::file(&file)))?;
-        let log = RunLog::create(&folder, &experiment.tables())?;
+        // Nothing is trained.
+        let tables: Vec<String> = experiment.tables().into_iter().filter(|table| table != "train").collect();
+        let log = RunLog::create(&folder, &tables)?;
         let model = spawn_measured(world, bank, run_id, experiment, evaluators);
         world.entity_mut(model).insert((folder, log, Clock::new(0.0)));
         models.push(model);

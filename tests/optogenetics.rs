@@ -170,6 +170,7 @@ fn schedules_and_thresholds_survive_kills() {
     // A replay clamps each checkpoint as the run did then.
     let again = home.path().join("again");
     PROGRAM.succeed(&["replay", whole.to_str().unwrap(), "--out", again.to_str().unwrap(), "--quiet"]);
+    assert!(!runs(&again)[0].join("train.parquet").exists());
     assert_eq!(contents(&whole, "eval"), contents(&runs(&again)[0], "eval"));
 }
 

@@ -34,9 +34,9 @@ pub fn read_eqx(path: &Path, architecture: &Architecture, optimiser: OptimiserNa
     for leaf in leaves(architecture) {
         match leaf {
             Leaf::Parameter(name, shape) => parameters.push((name.clone(), entries.tensor(&name, &shape)?)),
-            Leaf::Integer(name, value) => entries.setting(name, "<i8", Some(value))?,
-            Leaf::Flag(name) => entries.setting(name, "|b1", None)?,
-            Leaf::Scalar(name) => entries.setting(name, "<f8", None)?,
+            Leaf::Integer(name, value) => entries.setting(name, "<i8", Some(value as f64))?,
+            Leaf::Flag(name, value) => entries.setting(name, "|b1", value.map(|set| f64::from(u8::from(set))))?,
+            Leaf::Scalar(name, value) => entries.setting(name, "<f8", value)?,
         }
     }
     let optimiser = entries.optimiser(&parameters, optimiser)?;
@@ -47,32 +47,35 @@ pub fn read_eqx(path: &Path, architecture: &Architecture, optimiser: OptimiserNa
     Ok(PublishedCheckpoint { sequences: sequences as u64, parameters, optimiser })
 }
 
-/// What stands in the stream for a model.
+/// What stands in the stream for a model, and the value that a setting must have, if any does not do.
 enum Leaf {
     Parameter(String, Vec<usize>),
     Integer(&'static str, usize),
-    Flag(&'static str),
-    Scalar(&'static str),
+    Flag(&'static str, Option<bool>),
+    Scalar(&'static str, Option<f64>),
 }
 
 /// The model's leaves: its parameters, and before or behind some of them numbers that are not learned.
 fn leaves(architecture: &Architecture) -> Vec<Leaf> {
     use Leaf::*;
-    let dropout = || [Scalar("a dropout rate"), Flag("a dropout flag")];
+    let dropout = || [Scalar("a dropout rate", None), Flag("a dropout flag", None)];
     let mut all = vec![Integer("the model's width", architecture.width), Integer("the number of output classes", architecture.outputs)];
     let mut named = architecture.parameters().into_iter().peekable();
     while let Some((name, shape)) = named.next() {
         // Attention's own numbers stand before its first weight.
         if name.ends_with("attn/qkv/weight") {
-            let heads = Integer("the number of heads", architecture.heads);
-            all.extend([heads, Flag("causal"), Flag("use_rope"), Scalar("the time scale"), Scalar("the scale of the scores")]);
+            all.push(Integer("the number of heads", architecture.heads));
+            all.push(Flag("causal", Some(architecture.causal)));
+            all.push(Flag("use_rope", Some(architecture.positions == Positions::Rope)));
+            all.push(Scalar("the time scale", Some(architecture.time)));
+            all.push(Scalar("the scale of the scores", Some(((architecture.width / architecture.heads) as f64).powf(-0.5))));
         }
         let followed_by_bias = named.peek().is_some_and(|(next, _)| next.ends_with("bias"));
         let ends_layer = !(name.contains("norm") || name.ends_with("weight") && followed_by_bias);
         let layer = name.rsplit_once('/').map_or("", |(layer, _)| layer).to_owned();
         all.push(Parameter(name, shape));
         match layer.as_str() {
-            "unembed" if ends_layer => all.push(Flag("the inference flag")),
+            "unembed" if ends_layer => all.push(Flag("the inference flag", None)),
             "label_embed" if architecture.positions == Positions::Learned => {}
             "label_embed" => all.push(Integer("the transformer's width", architecture.width)),
             "pos_embed" => {
@@ -84,7 +87,7 @@ fn leaves(architecture: &Architecture) -> Vec<Leaf> {
         }
         let transformer_ends = named.peek().is_some_and(|(next, _)| next.starts_with("unembed/weight"));
         if transformer_ends {
-            all.push(Flag("the transformer's inference flag"));
+            all.push(Flag("the transformer's inference flag", None));
         }
     }
     all
@@ -126,10 +129,17 @@ impl Entries<'_> {
     }
 
     /// A number that is not learned, and which value it must have.
-    fn setting(&mut self, what: &str, kind: &str, value: Option<usize>) -> Result<()> {
+    fn setting(&mut self, what: &str, kind: &str, value: Option<f64>) -> Result<()> {
         let array = self.expect(what, kind, &[])?;
-        match (value, array.integer()) {
-            (Some(value), Some(is)) if is != value as i64 => Err(self.wrong(what, &value.to_string(), &is.to_string())),
+        match (value, array.number()) {
+            (Some(value), Some(is)) if (is - value).abs() > 1e-12 * value.abs() => {
+                let told = |number: f64| match (kind, number) {
+                    ("|b1", 0.0) => "false".to_owned(),
+                    ("|b1", _) => "true".to_owned(),
+                    _ => number.to_string(),
+                };
+                Err(self.wrong(what, &told(value), &told(is)))
+            }
             _ => Ok(()),
         }
     }
@@ -214,6 +224,9 @@ mod tests {
         assert_eq!(with(|a| a.width = 32), "entry 2, the model's width: expected 32, found 64");
         assert_eq!(with(|a| a.features = 40), "entry 3, example_embed/weight: expected <f4 of shape [64, 40], found <f4 of shape [64, 48]");
         assert_eq!(with(|a| a.heads = 4), "entry 12, the number of heads: expected 4, found 8");
+        assert_eq!(with(|a| a.causal = false), "entry 13, causal: expected false, found true");
+        assert_eq!(with(|a| a.positions = Positions::Sinusoidal), "entry 14, use_rope: expected false, found true");
+        assert_eq!(with(|a| a.time = 30.0), "entry 15, the time scale: expected 30, found 10000");
         assert_eq!(with(|a| a.layers = 1), "entry 24, the transformer's inference flag: expected |b1 of shape [], found <i8 of shape []");
         let sgd = refusal(&path(), &induction(), OptimiserName::Sgd);
         assert_eq!(sgd, "entry 41, the evaluation's random key: expected <u4 of shape [2], found <i4 of shape []");

@@ -48,6 +48,15 @@ impl Array {
             _ => None,
         }
     }
+
+    /// The number of any array of no dimension; a flag is 1 if it is set.
+    pub fn number(&self) -> Option<f64> {
+        match (self.kind.as_str(), self.shape.as_slice()) {
+            ("<f8", []) => Some(f64::from_le_bytes(self.bytes.as_slice().try_into().ok()?)),
+            ("|b1", []) => self.bytes.first().map(|&byte| f64::from(byte)),
+            _ => self.integer().map(|number| number as f64),
+        }
+    }
 }
 
 /// `{'descr': '<f4', 'fortran_order': False, 'shape': (32, 32), }`: type and shape, if the rows come first.

@@ -2,6 +2,7 @@
 
 use super::clamps::Clamped;
 use super::lanes::{self, LANES, Lanes, add, all, dot, minus, part, part_mut, plus, softmax, times, weigh};
+use super::sequence::{Gathered, Room, Sequence, Slopes, Vectors, some_mut};
 use super::sizes::{Rows, Sizes};
 use crate::ops::Real;
 use std::ops::Range;
@@ -21,62 +22,11 @@ pub(super) struct Attending<'a, T> {
     pub clamped: &'a Clamped<T>,
 }
 
-/// Room for one sequence.
-#[derive(Default)]
-pub(super) struct Room<T> {
-    /// Of all tokens that attend.
-    queries: Vec<Lanes<T>>,
-    keys: Vec<Lanes<T>>,
-    values: Vec<Lanes<T>>,
-    /// The gradients of scores, for each token that attends and each that it sees.
-    scores: Vec<Lanes<T>>,
-    /// Vectors of one token: a sum, and what is turned back.
-    sum: Vec<Lanes<T>>,
-    turned: Vec<Lanes<T>>,
-}
-
-/// A sequence's vectors, token after token.
+/// Queries `[rows, vectors]`, and keys and values `[rows, 2, vectors]`.
 #[derive(Clone, Copy)]
-struct Vectors<'a, T> {
-    numbers: &'a [Lanes<T>],
-    stride: usize,
-}
-
-impl<'a, T> Vectors<'a, T> {
-    /// Some of a token's vectors, from `place` on.
-    #[inline(always)]
-    fn at<const W: usize>(&self, token: usize, place: usize) -> &'a [Lanes<T>; W] {
-        some(self.numbers, token * self.stride + place)
-    }
-}
-
-#[inline(always)]
-fn some<T, const W: usize>(of: &[T], first: usize) -> &[T; W] {
-    of[first..].first_chunk().expect("the vectors of a head lie together")
-}
-
-#[inline(always)]
-fn some_mut<T, const W: usize>(of: &mut [T], first: usize) -> &mut [T; W] {
-    of[first..].first_chunk_mut().expect("the vectors of a head lie together")
-}
-
-/// What a sequence's tokens ask, are asked for, and say.
-#[derive(Clone, Copy)]
-struct Sequence<'a, T> {
-    queries: Vectors<'a, T>,
-    keys: Vectors<'a, T>,
-    values: Vectors<'a, T>,
-}
-
-/// Calls a method with the number of a head's vectors that are gone through together, which the compiler keeps in registers.
-macro_rules! together {
-    ($self:ident.$method:ident($($argument:expr),*)) => {
-        match $self.sizes.head_width {
-            width if width % 8 == 0 => $self.$method::<8>($($argument),*),
-            width if width % 2 == 0 => $self.$method::<2>($($argument),*),
-            _ => $self.$method::<1>($($argument),*),
-        }
-    };
+pub(super) struct Asked<'a, T> {
+    pub q: &'a [Lanes<T>],
+    pub kv: &'a [Lanes<T>],
 }
 
 impl<T: Real> Attending<'_, T> {
@@ -136,7 +86,7 @@ impl<T: Real> Attending<'_, T> {
 
     /// A sequence's vectors: queries and keys turned, in `room`; those that lie beside each other as they are, where they are.
     #[inline(always)]
-    fn sequence<'k>(&self, sequence: usize, q: &'k [Lanes<T>], kv: &'k [Lanes<T>], room: &'k mut Places<'_, T>) -> Sequence<'k, T> {
+    fn sequence<'k>(&self, sequence: usize, Asked { q, kv }: Asked<'k, T>, room: &'k mut Gathered<'_, T>) -> Sequence<'k, T> {
         let (tokens, vectors) = (self.sizes.tokens, self.sizes.vectors());
         let plain = self.is_plain();
         if !plain {
@@ -189,27 +139,31 @@ impl<T: Real> Attending<'_, T> {
         pattern.iter_mut().zip(given).for_each(|(own, &given)| *own = plus(times(*own, free), given));
     }
 
-    /// softmax(q kᵀ/√dh) v.
-    ///
-    /// `q` [rows, vectors], `kv` [rows, 2, vectors] → `z` [B, attending, vectors], `pattern` [B, attending, groups, T].
-    pub fn forward(&self, q: &[Lanes<T>], kv: &[Lanes<T>], z: &mut [Lanes<T>], pattern: &mut [Lanes<T>], room: &mut Room<T>) {
-        together!(self.forward_by(q, kv, z, pattern, room));
+    /// How many vectors of a head are gone through together, so that the compiler keeps their sums in registers.
+    fn together(&self) -> usize {
+        match self.sizes.head_width {
+            width if width % 8 == 0 => 8,
+            width if width % 2 == 0 => 2,
+            _ => 1,
+        }
     }
 
-    fn forward_by<const W: usize>(
-        &self,
-        q: &[Lanes<T>],
-        kv: &[Lanes<T>],
-        z: &mut [Lanes<T>],
-        pattern: &mut [Lanes<T>],
-        room: &mut Room<T>,
-    ) {
+    /// softmax(q kᵀ/√dh) v → `z` [B, attending, vectors], `pattern` [B, attending, groups, T].
+    pub fn forward(&self, asked: Asked<T>, z: &mut [Lanes<T>], pattern: &mut [Lanes<T>], room: &mut Room<T>) {
+        match self.together() {
+            8 => self.forward_by::<8>(asked, z, pattern, room),
+            2 => self.forward_by::<2>(asked, z, pattern, room),
+            _ => self.forward_by::<1>(asked, z, pattern, room),
+        }
+    }
+
+    fn forward_by<const W: usize>(&self, asked: Asked<T>, z: &mut [Lanes<T>], pattern: &mut [Lanes<T>], room: &mut Room<T>) {
         let Sizes { sequences, tokens, groups, .. } = self.sizes;
         let (vectors, scale) = (self.sizes.vectors(), [self.scale(); LANES]);
         let (mut places, _) = room.split(self.sizes, self.count());
         for sequence in 0..sequences {
             let (z, pattern) = (part_mut(z, sequence, self.count() * vectors), part_mut(pattern, sequence, self.count() * groups * tokens));
-            let own = self.sequence(sequence, q, kv, &mut places);
+            let own = self.sequence(sequence, asked, &mut places);
             // One thing after another for all tokens, so that a core finds much to do that does not wait for anything.
             for t in self.first..tokens {
                 for group in 0..groups {
@@ -236,37 +190,28 @@ impl<T: Real> Attending<'_, T> {
         }
     }
 
-    /// Writes the gradients of queries, keys and values, or adds them to what is there, where rows are shared.
-    #[allow(clippy::too_many_arguments)]
-    pub fn backward(
-        &self,
-        q: &[Lanes<T>],
-        kv: &[Lanes<T>],
-        pattern: &[Lanes<T>],
-        grad_z: &[Lanes<T>],
-        grad_q: &mut [Lanes<T>],
-        grad_kv: &mut [Lanes<T>],
-        room: &mut Room<T>,
-    ) {
-        together!(self.backward_by(q, kv, pattern, grad_z, grad_q, grad_kv, room));
+    /// Writes the gradients of queries, and of keys and values, or adds them to what is there, where rows are shared.
+    pub fn backward(&self, asked: Asked<T>, pattern: &[Lanes<T>], grad_z: &[Lanes<T>], grads: [&mut [Lanes<T>]; 2], room: &mut Room<T>) {
+        match self.together() {
+            8 => self.backward_by::<8>(asked, pattern, grad_z, grads, room),
+            2 => self.backward_by::<2>(asked, pattern, grad_z, grads, room),
+            _ => self.backward_by::<1>(asked, pattern, grad_z, grads, room),
+        }
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn backward_by<const W: usize>(
         &self,
-        q: &[Lanes<T>],
-        kv: &[Lanes<T>],
+        asked: Asked<T>,
         pattern: &[Lanes<T>],
         grad_z: &[Lanes<T>],
-        grad_q: &mut [Lanes<T>],
-        grad_kv: &mut [Lanes<T>],
+        [grad_q, grad_kv]: [&mut [Lanes<T>]; 2],
         room: &mut Room<T>,
     ) {
         let Sizes { sequences, tokens, groups, .. } = self.sizes;
         let vectors = self.sizes.vectors();
         let (mut places, mut slopes) = room.split(self.sizes, self.count());
         for sequence in 0..sequences {
-            let own = self.sequence(sequence, q, kv, &mut places);
+            let own = self.sequence(sequence, asked, &mut places);
             let pattern = part(pattern, sequence, self.count() * groups * tokens);
             let grad_z = Vectors { numbers: part(grad_z, sequence, self.count() * vectors), stride: vectors };
             for t in self.first..tokens {
@@ -366,35 +311,5 @@ impl<T: Real> Attending<'_, T> {
                 add(grad, turned);
             }
         }
-    }
-}
-
-/// Where a sequence's vectors are put, if they do not stay where they are.
-struct Places<'r, T> {
-    queries: &'r mut [Lanes<T>],
-    keys: &'r mut [Lanes<T>],
-    values: &'r mut [Lanes<T>],
-}
-
-/// Where gradients come together.
-struct Slopes<'r, T> {
-    scores: &'r mut [Lanes<T>],
-    sum: &'r mut [Lanes<T>],
-    turned: &'r mut [Lanes<T>],
-}
-
-impl<T: Real> Room<T> {
-    /// Room for a sequence of which so many tokens attend.
-    fn split(&mut self, sizes: Sizes, attending: usize) -> (Places<'_, T>, Slopes<'_, T>) {
-        let (tokens, vectors) = (sizes.tokens, sizes.vectors());
-        let room = |room: &mut Vec<Lanes<T>>, count: usize| room.resize(count, [T::zero(); LANES]);
-        room(&mut self.queries, attending * vectors);
-        room(&mut self.keys, tokens * vectors);
-        room(&mut self.values, tokens * vectors);
-        room(&mut self.scores, attending * sizes.groups * tokens);
-        room(&mut self.sum, vectors);
-        room(&mut self.turned, vectors);
-        let Self { queries, keys, values, scores, sum, turned } = self;
-        (Places { queries, keys, values }, Slopes { scores, sum, turned })
     }
 }

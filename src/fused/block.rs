@@ -1,10 +1,11 @@
 //! One block, forward and backward, on the rows of its stream.
 
-use super::attention::{Attending, Room};
+use super::attention::{Asked, Attending};
 use super::clamps::Clamped;
 use super::lanes::{LANES, Lanes};
 use super::norm::Normalised;
 use super::places::{BlockPlaces, MlpPlaces};
+use super::sequence::Room;
 use super::sizes::{Rows, Sizes};
 use super::weights::{InLanes, Weights};
 use crate::ops::Real;
@@ -129,7 +130,7 @@ impl<T: Real> Block<T> {
         let count = sizes.sequences * attending.count();
         self.z.resize(count * padded, T::zero());
         self.pattern.resize(count * sizes.groups * sizes.tokens, [T::zero(); LANES]);
-        attending.forward(lanes(&self.q), lanes(&self.kv), lanes_mut(&mut self.z), &mut self.pattern, room);
+        attending.forward(Asked { q: lanes(&self.q), kv: lanes(&self.kv) }, lanes_mut(&mut self.z), &mut self.pattern, room);
 
         let middle = if places.mlp.is_some() { &mut self.middle } else { &mut *out };
         middle.resize(count * width, T::zero());
@@ -193,8 +194,8 @@ impl<T: Real> Block<T> {
             grads.q.fill(T::zero());
             grads.kv.fill(T::zero());
         }
-        let (grad_q, grad_kv) = (lanes_mut(&mut grads.q), lanes_mut(&mut grads.kv));
-        attending.backward(lanes(&self.q), lanes(&self.kv), &self.pattern, lanes(&grads.z), grad_q, grad_kv, room);
+        let asked = Asked { q: lanes(&self.q), kv: lanes(&self.kv) };
+        attending.backward(asked, &self.pattern, lanes(&grads.z), [lanes_mut(&mut grads.q), lanes_mut(&mut grads.kv)], room);
 
         grads.qkv_weight.resize(3 * padded * width, T::zero());
         let (grad_q_weight, grad_kv_weight) = grads.qkv_weight.split_at_mut(padded * width);
@@ -222,8 +223,8 @@ impl<T: Real> Block<T> {
     }
 }
 
-/// Rows that go through an MLP together: what they are in between stays in the cache.
-const PIECE: usize = 256;
+/// Rows that go through an MLP together: what they are in between stays in the cache. In tests so few that there are several pieces.
+const PIECE: usize = if cfg!(test) { 7 } else { 256 };
 
 impl<T: Real> Mlp<T> {
     fn forward(&mut self, places: &MlpPlaces, weights: &[&[T]], middle: &[T], out: &mut Vec<T>, room: &mut Weights<T>) {

@@ -17,6 +17,7 @@ mod norm;
 mod output;
 mod places;
 mod scene;
+mod sequence;
 mod sizes;
 mod step;
 #[cfg(test)]

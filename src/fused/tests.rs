@@ -124,7 +124,7 @@ fn check_evaluation(workspace: &mut Workspace<f64>, transformer: &Transformer, i
 
 #[test]
 fn the_base_and_each_option_agree_with_the_graph() {
-    let options: [fn(&mut Architecture); 11] = [
+    let options: [fn(&mut Architecture); 14] = [
         |_| (),
         |own| own.positions = Positions::Learned,
         |own| own.positions = Positions::Sinusoidal,
@@ -135,6 +135,10 @@ fn the_base_and_each_option_agree_with_the_graph() {
         |own| (own.layers, own.positions) = (1, Positions::Learned),
         |own| (own.heads, own.width, own.layers, own.hidden) = (9, 36, 3, Some(10)),
         |own| (own.heads, own.width, own.hidden) = (9, 36, Some(250)),
+        // Heads whose dimensions are gone through in two parts, and one by one.
+        |own| own.width = 48,
+        |own| (own.width, own.positions) = (48, Positions::Learned),
+        |own| (own.width, own.positions) = (9, Positions::Learned),
         |own| (own.example_bias, own.norms, own.causal, own.hidden) = (false, false, false, Some(9)),
     ];
     for option in options {
