@@ -9,7 +9,7 @@ use super::sequence::Room;
 use super::sizes::{Rows, Sizes};
 use super::weights::{InLanes, Weights};
 use crate::ops::Real;
-use crate::ops::gelu_and_slope;
+use crate::ops::bend;
 use crate::ops::matrix::{Matrix, product, spaced_product};
 use candle_core::Result;
 
@@ -242,9 +242,7 @@ impl<T: Real> Mlp<T> {
         for ((slopes, bent), ((stream, normalised), out)) in bent.zip(streams) {
             let count = stream.len() / width;
             product(Matrix::rows(normalised, count, width), first, slopes, false);
-            for (slopes, bent) in slopes.chunks_exact_mut(hidden).zip(bent.chunks_exact_mut(hidden)) {
-                slopes.iter_mut().zip(bent).zip(first_bias).for_each(|((x, to), &bias)| (*to, *x) = gelu_and_slope(*x + bias));
-            }
+            bend(slopes, first_bias, bent);
             for (out, stream) in out.chunks_exact_mut(width).zip(stream.chunks_exact(width)) {
                 out.iter_mut().zip(stream).zip(second_bias).for_each(|((out, &x), &bias)| *out = x + bias);
             }

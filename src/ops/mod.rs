@@ -24,7 +24,7 @@ pub use adam::{Adam, adam, correction, descend};
 pub(crate) use attention::angles;
 pub use attention::{Heads, attention, attention_and_pattern, attention_composed, pattern, rotated, scores, split, weighted};
 pub use cross_entropy::{cross_entropy, cross_entropy_composed};
-pub(crate) use gelu::gelu_and_slope;
+pub(crate) use gelu::bend;
 pub use gelu::{gelu, gelu_composed};
 pub use layer_norm::{layer_norm, layer_norm_composed};
 pub use linear::{Plus, linear, linear_composed};
