@@ -82,7 +82,7 @@ impl KeptItem<'_, '_> {
         };
         let kept = match prepare() {
             Ok(write) if aside && !ends => {
-                self.writing.0 = Some(Elsewhere::start(write));
+                self.writing.0 = Some(Elsewhere::write(write));
                 Ok(())
             }
             Ok(write) => write(),

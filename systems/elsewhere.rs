@@ -1,5 +1,6 @@
 //! Work for a thread that has nothing else to do: there are such where fewer cohorts step than there are threads.
 
+use optogen::{Error, Result};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Work that is done elsewhere, and then its result.
@@ -11,10 +12,13 @@ impl<T: Send + 'static> Elsewhere<T> {
         let place = Arc::new(Mutex::new(None));
         let own = place.clone();
         rayon::spawn(move || {
-            let result = work();
-            *own.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+            Self::put(&own, work());
         });
         Self(place)
+    }
+
+    fn put(place: &Mutex<Option<T>>, result: T) {
+        *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
     }
 
     /// The result, once it is there.
@@ -32,5 +36,18 @@ impl<T: Send + 'static> Elsewhere<T> {
                 std::thread::yield_now();
             }
         }
+    }
+}
+
+impl Elsewhere<Result<()>> {
+    /// Has something written, on a thread of its own: it waits for the disk most of the time, and would keep others from theirs.
+    pub fn write(work: impl FnOnce() -> Result<()> + Send + 'static) -> Self {
+        let place = Arc::new(Mutex::new(None));
+        let own = place.clone();
+        let thread = std::thread::Builder::new().name("optogen-writes".into()).spawn(move || Self::put(&own, work()));
+        if let Err(error) = thread {
+            Self::put(&place, Err(Error::Invalid(format!("there is no thread to write on: {error}"))));
+        }
+        Self(place)
     }
 }
