@@ -115,6 +115,8 @@ fn send_out(
         let copy = transformer.copy_of(members.iter().position(|member| member == entity).unwrap_or_default())?;
         let measured = Elsewhere::start(move || {
             let each = asked.into_iter().map(|(evaluator, bank, fusible)| {
+                // The next batches of a model in training are drawn first.
+                rayon::yield_now();
                 let way = Way::Fused(fusible);
                 Measuring { transformer: &copy, sequences, bank: bank.as_ref(), measures: &measures, way }.measure(&evaluator)
             });

@@ -61,7 +61,7 @@ impl Plugin for KeepingPlugins {
 static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Keeps candle from spreading the small operations of one model over threads of its own, which would wait for each other, spinning, on the
-/// cores that other models need.
+/// cores that other models need, and products from copying what they read.
 ///
 /// # Safety
 /// The environment changes: no other thread may run yet. The first thing that `main` does.

@@ -97,8 +97,6 @@ impl Measuring<'_> {
                 (Way::Gate(plan, now), _) => self.gated(&input, plan, now, &labels)?,
                 (Way::Fused(_), None) => return Err(Error::Invalid("a fused pass is gone".into())),
             };
-            // Whoever waits for something shorter than an evaluation has it done now: the next batches of a model in training.
-            rayon::yield_now();
             measured.metrics.append(&shown.logits.squeeze(0)?, &labels)?;
             if let Some(heads) = &mut measured.heads {
                 for (layer, pattern) in shown.patterns.iter().enumerate() {

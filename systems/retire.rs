@@ -63,9 +63,11 @@ fn retire(world: &mut World) {
 fn close(world: &mut World, model: Entity) -> Result<()> {
     let Some(log) = world.entity_mut(model).take::<RunLog>() else { return Ok(()) };
     let written = world.get_mut::<Writing>(model).map_or(Ok(()), |mut writing| writing.settle(true));
+    if let (Err(error), Some(mut status)) = (written, world.get_mut::<Status>(model)) {
+        *status = Status::Failed(error.to_string());
+    }
     log.finish()?;
     write_row(world, model)?;
-    written?;
     world.entity_mut(model).remove::<RunFolder>();
     Ok(())
 }

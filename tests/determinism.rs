@@ -43,12 +43,23 @@ fn a_model_measured_aside_has_the_same_tables() {
     let home = tempfile::tempdir().unwrap();
     let [one, two] = ["one", "two"].map(|name| home.path().join(name));
     for (out, threads) in [(&one, "1"), (&two, "2")] {
-        short(out, &["--threads", threads, "--set", "evaluation.every=96", "--set", "evaluation.sequences=700"]);
+        short(
+            out,
+            &["--threads", threads, "--set", "evaluation.every=96", "--set", "evaluation.sequences=700", "--set", "checkpoint.every=192"],
+        );
     }
     let (one, two) = (&runs(&one)[0], &runs(&two)[0]);
     assert_same(one, two);
     assert_eq!(contents(one, "heads"), contents(two, "heads"));
     assert_eq!((rows(two, "eval"), rows(two, "timing")), (23 * 4, 23));
+    // Checkpoints were written aside, too; some fall on an evaluation.
+    let manifests = |run: &Path| -> Vec<String> {
+        let mut folders: Vec<_> = std::fs::read_dir(run.join("checkpoints")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        folders.sort();
+        folders.iter().map(|folder| std::fs::read_to_string(folder.join("manifest.json")).unwrap()).collect()
+    };
+    assert_eq!(manifests(one).len(), 1 + 2048 / 192 + 1);
+    assert_eq!(manifests(one), manifests(two));
 }
 
 /// Three models stacked, with their own seeds and rates, are each as if alone; micro-batches, decay and clipping included.

@@ -127,21 +127,29 @@ impl Picture {
             std::fs::write(path, text.replacen(&drawn, &shown, 1))
         })?;
         write(&folder.join(format!("{name}.png")), |path| {
-            let mut pixels = Vec::with_capacity((3 * self.size.0 * self.size.1) as usize);
-            let mut fine = vec![0; (3 * width * BAND * FINER) as usize];
-            for first in (0..self.size.1).step_by(BAND as usize) {
-                let rows = first..(first + BAND).min(self.size.1);
-                let fine = &mut fine[..3 * (width * rows.len() as u32 * FINER) as usize];
-                let seen: Vec<&Mark> = self.marks.iter().filter(|mark| mark.reaches(&rows)).collect();
-                let band = Band::new((width, height), rows.start * FINER..rows.end * FINER, fine);
-                self.draw(&seen, &band.into_drawing_area(), 0.2)?;
-                averaged(fine, self.size.0, &mut pixels);
-            }
+            let pixels = self.pixels(BAND)?;
             let area = BitMapBackend::new(path, self.size).into_drawing_area();
             area.draw(&BitMapElement::with_owned_buffer((0, 0), self.size, pixels).ok_or(IoError::other("no picture"))?)
                 .map_err(IoError::other)?;
             area.present().map_err(IoError::other)
         })
+    }
+
+    /// Red, green, blue, row by row; so many rows are drawn at once.
+    fn pixels(&self, band: u32) -> std::io::Result<Vec<u8>> {
+        let (width, height) = (self.size.0 * FINER, self.size.1 * FINER);
+        let mut pixels = Vec::with_capacity((3 * self.size.0 * self.size.1) as usize);
+        let mut fine = vec![0; (3 * width * band * FINER) as usize];
+        for first in (0..self.size.1).step_by(band as usize) {
+            let rows = first..(first + band).min(self.size.1);
+            let fine = &mut fine[..3 * (width * rows.len() as u32 * FINER) as usize];
+            let seen: Vec<&Mark> = self.marks.iter().filter(|mark| mark.reaches(&rows)).collect();
+            let area = Band::new((width, height), rows.start * FINER..rows.end * FINER, fine).into_drawing_area();
+            self.draw(&seen, &area, 0.2)?;
+            drop(area);
+            averaged(fine, self.size.0, &mut pixels);
+        }
+        Ok(pixels)
     }
 
     /// `text_above`: by how much of its size the format draws text above where it is asked to.
@@ -267,6 +275,21 @@ mod tests {
         assert_eq!(pixels[pixels.len() - 6..], [255, 255, 255, 255, 170, 255]);
         fine[row - 1] = 0;
         assert_eq!(of(&fine)[3 * 16 - 1], (8 * 255 / 9) as u8, "blue at the end of the first row");
+    }
+
+    #[test]
+    fn bands_together_are_the_picture() {
+        register();
+        let mut picture = Picture::new((90, 70));
+        picture.line([(5.0, 3.0), (80.0, 66.0)], BLACK, 2.0);
+        picture.area([(10.0, 20.0), (40.0, 20.0), (40.0, 50.0)], BLACK);
+        let font = Font { size: 26.0, bold: true };
+        picture.text("Q", (60.0, 30.0), font, BLACK, (HPos::Center, VPos::Center));
+        let whole = picture.pixels(70).unwrap();
+        assert!(whole.iter().filter(|&&number| number < 128).count() > 1000);
+        for band in [1, 8, 33] {
+            assert!(picture.pixels(band).unwrap() == whole, "{band} rows at once");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ pub(super) const LANES: usize = 8;
 /// The same number of each of eight heads.
 pub(super) type Lanes<T> = [T; LANES];
 
-/// Part `index` of numbers that lie in parts of one size. Iterators over such parts divide, which costs as much as the arithmetic on a short one.
+/// Part `index` of numbers that lie in parts of one size.
 #[inline(always)]
 pub(super) fn part<T>(of: &[T], index: usize, size: usize) -> &[T] {
     &of[index * size..(index + 1) * size]
