@@ -6,9 +6,8 @@
 mod worlds;
 
 use candle_core::Device;
-use optogen_systems::stage::Step;
 use std::time::Instant;
-use worlds::{Result, bank, world};
+use worlds::{Result, bank, train, world};
 
 /// Turns of each kind.
 const TURNS: usize = 15;
@@ -38,10 +37,10 @@ fn main() -> Result<()> {
     for turn in 0..=TURNS {
         for (_, app, times) in &mut worlds {
             let start = Instant::now();
-            (0..steps / TURNS).for_each(|_| app.world_mut().run_schedule(Step));
+            let taken = train(app, steps / TURNS);
             // The first turn warms up.
             if turn > 0 {
-                times.push(start.elapsed().as_secs_f64() * 1e3 / (steps / TURNS) as f64);
+                times.push(start.elapsed().as_secs_f64() * 1e3 / taken);
             }
         }
     }

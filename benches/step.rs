@@ -5,10 +5,9 @@
 mod worlds;
 
 use candle_core::Device;
-use optogen_systems::stage::Step;
 use serde_json::json;
 use std::time::Instant;
-use worlds::{Result, bank, case, world};
+use worlds::{Result, bank, case, train, world};
 
 fn main() -> Result<()> {
     // SAFETY: nothing has been started yet.
@@ -23,13 +22,13 @@ fn main() -> Result<()> {
     let mut app = world("base.toml", &sets, models, &bank(classes, &Device::Cpu)?)?;
     let mut run = |steps: usize| {
         let start = Instant::now();
-        (0..steps).for_each(|_| app.world_mut().run_schedule(Step));
-        start.elapsed().as_secs_f64()
+        let steps = train(&mut app, steps);
+        (steps, start.elapsed().as_secs_f64())
     };
     run(steps / 10 + 1);
     for _ in 0..repeats {
-        let seconds = run(steps);
-        let each = seconds * 1e3 / (steps * models) as f64;
+        let (steps, seconds) = run(steps);
+        let each = seconds * 1e3 / (steps * models as f64);
         let line = json!({
             "peer": "optogen", "version": env!("CARGO_PKG_VERSION"), "case": name, "form": format!("{threads} threads"), "models": models,
             "steps": steps, "seconds": seconds, "ms_per_model_step": each,

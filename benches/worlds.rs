@@ -1,10 +1,14 @@
 //! Worlds of models that do nothing but train, for the benchmarks.
 
 use bevy_app::App;
+use bevy_ecs::query::QueryState;
 use candle_core::Device;
 use optogen::bank::ClassBank;
+use optogen::components::Progress;
 use optogen::experiment::{Changes, load};
 use optogen_systems::spawn::{StartingPoint, form_cohorts, spawn_model};
+use optogen_systems::stage::Step;
+use optogen_systems::stride::StridePlugin;
 use rand_distr::{Distribution, StandardNormal};
 use std::path::PathBuf;
 
@@ -66,7 +70,7 @@ pub fn world(file: &str, sets: &[String], models: usize, bank: &ClassBank) -> Re
 pub fn cohorts(file: &str, sets: &[String], grids: &[String], bank: &ClassBank, size: usize, device: &Device) -> Result<App> {
     let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../experiments/induction")).join(file);
     let mut app = optogen_systems::app(|app| {
-        app.add_plugins(optogen_systems::TrainingPlugins);
+        app.add_plugins((optogen_systems::TrainingPlugins, StridePlugin));
     });
     let world = app.world_mut();
     let entity = world.spawn(bank.clone()).id();
@@ -77,4 +81,21 @@ pub fn cohorts(file: &str, sets: &[String], grids: &[String], bank: &ClassBank, 
     }
     form_cohorts(world, &spawned, size, device)?;
     Ok(app)
+}
+
+/// Trains until every cohort has taken so many steps, or a few more; returns how many they took on the average.
+pub fn train(app: &mut App, steps: usize) -> f64 {
+    let mut cohorts = app.world_mut().query::<&Progress>();
+    let taken = |app: &App, cohorts: &QueryState<&Progress>| -> Vec<u64> {
+        cohorts.iter_manual(app.world()).map(|progress| progress.sequences / progress.batch as u64).collect()
+    };
+    let before = taken(app, &cohorts);
+    loop {
+        app.world_mut().run_schedule(Step);
+        cohorts.update_archetypes(app.world());
+        let own: Vec<u64> = taken(app, &cohorts).iter().zip(&before).map(|(now, before)| now - before).collect();
+        if own.iter().all(|&own| own >= steps as u64) {
+            return own.iter().sum::<u64>() as f64 / own.len() as f64;
+        }
+    }
 }

@@ -27,9 +27,9 @@ impl Plugin for AheadPlugin {
     }
 }
 
-/// Steps whose batches are drawn together, as far as their features do not take more than so many bytes.
-const STEPS: usize = 32;
-const BYTES: usize = 2 << 20;
+/// Steps whose batches are kept, as far as their features do not take more than so many bytes.
+const STEPS: usize = 48;
+const BYTES: usize = 4 << 20;
 
 /// A cohort's next batches.
 #[derive(Component)]
@@ -38,6 +38,7 @@ pub struct Ahead(Arc<Drawing>);
 /// What the cohort and whoever draws for it share.
 struct Drawing {
     sources: Vec<(SequenceSampler, ClassBank)>,
+    batch: u64,
     batches: Mutex<Batches>,
 }
 
@@ -45,7 +46,18 @@ struct Drawing {
 struct Batches {
     /// Each with the number of its first sequence, without gaps.
     drawn: VecDeque<(u64, Result<Vec<Tokens>>)>,
+    /// What the cohort takes next.
+    next: u64,
     is_drawing: bool,
+}
+
+impl Batches {
+    /// Whether more are kept than there is room for.
+    fn are_many(&self, share: usize) -> bool {
+        let parts = self.drawn.iter().flat_map(|(_, parts)| parts.iter().flatten());
+        let bytes: usize = parts.map(|part| part.features.elem_count() * part.features.dtype().size_in_bytes()).sum();
+        share * self.drawn.len() >= STEPS || share * bytes >= BYTES
+    }
 }
 
 impl Ahead {
@@ -57,6 +69,7 @@ impl Ahead {
     /// The batch that begins with a sequence, if it is there; what lies before it is let go.
     pub(crate) fn take(&self, first: u64) -> Option<Result<Vec<Tokens>>> {
         let mut batches = self.0.lock();
+        batches.next = first + self.0.batch;
         while batches.drawn.front().is_some_and(|(other, _)| *other < first) {
             batches.drawn.pop_front();
         }
@@ -69,21 +82,22 @@ impl Drawing {
         self.batches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Draws the batches from `progress` on, or after those that are there.
-    fn draw(&self, mut progress: Progress, steps: usize) {
+    /// Draws batches behind those that are there, as many as there is room for.
+    fn draw(&self, mut progress: Progress) {
         let (own, mut room): (Vec<Source>, _) = (self.sources.iter().map(|(sampler, bank)| (sampler, bank)).collect(), Vec::new());
-        if let Some((last, _)) = self.lock().drawn.back() {
-            progress.sequences = progress.sequences.max(last + progress.batch as u64);
-        }
-        for _ in 0..steps {
-            if progress.sequences >= progress.total {
-                break;
+        loop {
+            let mut batches = self.lock();
+            let last = batches.drawn.back().map_or(0, |(last, _)| last + self.batch);
+            // The cohort may have gone on by itself.
+            progress.sequences = last.max(batches.next);
+            if progress.sequences >= progress.total || batches.are_many(1) {
+                batches.is_drawing = false;
+                return;
             }
+            drop(batches);
             let parts = draw(&own, &progress, &mut room, &Device::Cpu);
             self.lock().drawn.push_back((progress.sequences, parts));
-            progress.sequences += progress.batch as u64;
         }
-        self.lock().is_drawing = false;
     }
 }
 
@@ -97,20 +111,20 @@ fn draw_ahead(mut commands: Commands, cohorts: Query<Cohort, With<Active>>, sour
         let Some(Ahead(drawing)) = ahead else {
             if let (true, Ok(own)) = (transformer.parameters().device().is_cpu(), sources.of(members)) {
                 let sources = own.into_iter().map(|(sampler, bank)| (sampler.clone(), bank.clone())).collect();
-                commands.entity(entity).insert(Ahead(Arc::new(Drawing { sources, batches: Mutex::default() })));
+                commands.entity(entity).insert(Ahead(Arc::new(Drawing {
+                    sources,
+                    batch: progress.batch as u64,
+                    batches: Mutex::default(),
+                })));
             }
             continue;
         };
-        let features: usize = drawing.sources.iter().map(|(sampler, bank)| sampler.pairs() * bank.features).sum();
-        let steps = (BYTES / (progress.batch * features * size_of::<f32>()).max(1)).min(STEPS);
         let mut batches = drawing.lock();
-        if batches.is_drawing || 2 * batches.drawn.len() > steps || steps < 2 {
+        if batches.is_drawing || batches.are_many(2) || progress.sequences + drawing.batch >= progress.total {
             continue;
         }
         batches.is_drawing = true;
-        // This step's batch is taken already.
-        let next = Progress { sequences: progress.sequences + progress.batch as u64, ..*progress };
-        let drawing = drawing.clone();
-        rayon::spawn(move || drawing.draw(next, steps));
+        let (drawing, progress) = (drawing.clone(), *progress);
+        rayon::spawn(move || drawing.draw(progress));
     }
 }

@@ -26,55 +26,67 @@ impl Plugin for BackwardPlugin {
 type Cohort<'a> =
     ((&'a Members, &'a Progress, &'a Transformer), Option<&'a Fused>, &'a mut Losses, &'a mut Gradients, &'a mut Steps, &'a mut Trouble);
 
+/// The factors of the norm penalty of a cohort's members; none where all are zero.
+pub(crate) fn decays(members: &Members, models: &Query<&Model>) -> Vec<f64> {
+    let decays: Vec<f64> = models.iter_many(members.iter()).flatten().map(|model| model.experiment.train.weight_decay).collect();
+    if decays.iter().any(|&decay| decay > 0.0) { decays } else { Vec::new() }
+}
+
 fn backward(mut cohorts: Query<Cohort, With<Active>>, models: Query<&Model>) {
-    let decays = |members: &Members| -> Vec<f64> {
-        let decays: Vec<f64> = models.iter_many(members.iter()).flatten().map(|model| model.experiment.train.weight_decay).collect();
-        if decays.iter().any(|&decay| decay > 0.0) { decays } else { Vec::new() }
-    };
     // What a fused step has left is only taken up, for which no thread need be woken.
     let (work, left): (Vec<_>, Vec<_>) = cohorts
         .iter_mut()
-        .map(|cohort| (decays(cohort.0.0), cohort))
+        .map(|cohort| (decays(cohort.0.0, &models), cohort))
         .partition(|(decays, cohort)| !decays.is_empty() || matches!(*cohort.2, Losses::Graph(_)));
     left.into_iter().for_each(of_cohort);
     spread(work.into_iter(), of_cohort);
 }
 
-/// `decays` is empty where there are none.
 fn of_cohort((decays, cohort): (Vec<f64>, <Cohort as QueryData>::Item<'_, '_>)) {
     let ((_, progress, transformer), fused, mut losses, mut gradients, mut steps, mut trouble) = cohort;
     trouble.guard(|| {
-        let parameters = transformer.parameters();
         // Taken, so that the activations are given back as soon as their gradients are known.
-        let (mut loss, grad_spread) = match (std::mem::take(&mut *losses), fused) {
-            (Losses::Fused(losses), Some(fused)) => {
-                gradients.set(fused.gradients());
-                (Numbers::Here(losses.into_iter().map(f64::from).collect()), None)
-            }
-            (Losses::Graph(losses), _) => {
-                let loss = mean_losses(&losses)?;
-                let mut parts = losses.iter().map(|part| Ok(Gradients::of(part, parameters)?)).collect::<Result<Vec<_>>>()?;
-                drop(losses);
-                let mut spread = None;
-                *gradients = if parts.len() == 1 {
-                    parts.remove(0)
-                } else {
-                    let (mean, own) = Gradients::mean(&parts)?;
-                    spread = Some(own);
-                    mean
-                };
-                (loss, spread)
-            }
-            (Losses::Fused(_), None) => return Err(Error::Invalid("the memory of the fused step is gone".into())),
-        };
-        if !decays.is_empty() {
-            loss.add(&gradients.add_norm_penalty(parameters, &decays)?)?;
-        }
-        // The norm is found by the optimiser, which goes through the gradients anyway.
-        let grad_norm = Numbers::Here(Vec::new());
-        steps.unread.push(StepNumbers { sequences: progress.sequences, loss, grad_norm, grad_spread, learning_rate: Vec::new() });
+        let step = differentiate(std::mem::take(&mut *losses), fused, &decays, transformer, &mut gradients)?;
+        steps.unread.push(StepNumbers { sequences: progress.sequences, ..step });
         Ok(())
     });
+}
+
+/// From losses to gradients; `decays` is empty where there are none. Returns what is known of the step.
+pub(crate) fn differentiate(
+    losses: Losses,
+    fused: Option<&Fused>,
+    decays: &[f64],
+    transformer: &Transformer,
+    gradients: &mut Gradients,
+) -> Result<StepNumbers<Numbers>> {
+    let parameters = transformer.parameters();
+    let (mut loss, grad_spread) = match (losses, fused) {
+        (Losses::Fused(losses), Some(fused)) => {
+            gradients.set(fused.gradients());
+            (Numbers::Here(losses.into_iter().map(f64::from).collect()), None)
+        }
+        (Losses::Graph(losses), _) => {
+            let loss = mean_losses(&losses)?;
+            let mut parts = losses.iter().map(|part| Ok(Gradients::of(part, parameters)?)).collect::<Result<Vec<_>>>()?;
+            drop(losses);
+            let mut spread = None;
+            *gradients = if parts.len() == 1 {
+                parts.remove(0)
+            } else {
+                let (mean, own) = Gradients::mean(&parts)?;
+                spread = Some(own);
+                mean
+            };
+            (loss, spread)
+        }
+        (Losses::Fused(_), None) => return Err(Error::Invalid("the memory of the fused step is gone".into())),
+    };
+    if !decays.is_empty() {
+        loss.add(&gradients.add_norm_penalty(parameters, decays)?)?;
+    }
+    // The norm is found by the optimiser, which goes through the gradients anyway.
+    Ok(StepNumbers { sequences: 0, loss, grad_norm: Numbers::Here(Vec::new()), grad_spread, learning_rate: Vec::new() })
 }
 
 /// The mean over micro-batches, for each member.

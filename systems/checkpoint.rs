@@ -4,7 +4,7 @@
 
 use crate::aside::{Aside, Underway};
 use crate::clamp::now;
-use crate::elsewhere::Elsewhere;
+use crate::elsewhere::{Elsewhere, Task};
 use crate::run::{Clock, StopRequest, fail};
 use crate::spread::{spread, threads};
 use crate::stage::{Begin, Stage, Step};
@@ -46,17 +46,7 @@ pub(crate) struct Kept {
 
 /// A checkpoint on its way to the disk.
 #[derive(Component, Default)]
-pub(crate) struct Writing(Option<Elsewhere<Result<()>>>);
-
-impl Writing {
-    /// How it went, if it is done; with `wait` it is waited for.
-    pub fn settle(&mut self, wait: bool) -> Result<()> {
-        let Some(writing) = &self.0 else { return Ok(()) };
-        let Some(written) = (if wait { Some(writing.wait()) } else { writing.done() }) else { return Ok(()) };
-        self.0 = None;
-        written
-    }
-}
+pub(crate) struct Writing(pub Task);
 
 impl KeptItem<'_, '_> {
     /// Keeps the run as it is, where that is due; what there is to keep is asked for only then. With `aside` another thread writes it.
@@ -66,9 +56,9 @@ impl KeptItem<'_, '_> {
         let recovery = stop.made() || self.clock.unkept_seconds() >= self.run.recovery_seconds;
         let ends = *self.status != Status::Running || sequences >= total || stop.made();
         // One after another; a recovery point can wait for a later step.
-        let written = self.writing.settle(due || ends);
+        let written = self.writing.0.settle(due || ends);
         fail(&mut self.status, written);
-        if *self.status != Status::Running || !(due || recovery) || self.writing.0.is_some() {
+        if *self.status != Status::Running || !(due || recovery) || self.writing.0.is_underway() {
             return;
         }
         let prepare = || -> Result<_> {
@@ -82,7 +72,7 @@ impl KeptItem<'_, '_> {
         };
         let kept = match prepare() {
             Ok(write) if aside && !ends => {
-                self.writing.0 = Some(Elsewhere::write(write));
+                self.writing.0 = Task::begun(Elsewhere::write(write));
                 Ok(())
             }
             Ok(write) => write(),

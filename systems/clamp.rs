@@ -1,6 +1,5 @@
 //! clamp: compiles interventions into plans where they changed, and notes when a measure crosses a threshold that one waits for.
 
-use crate::run::fail;
 use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
@@ -88,12 +87,12 @@ fn compile(
 /// Notes the moments at which measures first cross the thresholds of interventions.
 pub(crate) fn watch(
     mut waiting: Query<(&Intervention, &InterventionOn, &mut Moments)>,
-    mut models: Query<(&Evaluators, &MemberOf, &mut RunLog, &mut Status)>,
+    mut models: Query<(&Evaluators, &MemberOf, &mut RunLog)>,
     cohorts: Query<&Progress>,
     evaluators: Query<(&Evaluator, &Evaluation)>,
 ) {
     for (intervention, on, mut moments) in &mut waiting {
-        let Ok((list, cohort, mut log, mut status)) = models.get_mut(on.0) else { continue };
+        let Ok((list, cohort, mut log)) = models.get_mut(on.0) else { continue };
         let Ok(progress) = cohorts.get(cohort.0) else { continue };
         let crossed = |moment: &Moment| -> Option<f64> {
             let Moment::Crossing(crossing) = moment else { return None };
@@ -106,11 +105,11 @@ pub(crate) fn watch(
         let ended = if moments.ended.is_none() { intervention.0.until.as_ref().and_then(crossed) } else { None };
         if let Some(value) = began {
             moments.began = Some(progress.sequences);
-            fail(&mut status, log.note(progress.sequences, &format!("\"{}\" begins", intervention.0.title()), value));
+            log.note(progress.sequences, &format!("\"{}\" begins", intervention.0.title()), value);
         }
         if let Some(value) = ended {
             moments.ended = Some(progress.sequences);
-            fail(&mut status, log.note(progress.sequences, &format!("\"{}\" ends", intervention.0.title()), value));
+            log.note(progress.sequences, &format!("\"{}\" ends", intervention.0.title()), value);
         }
     }
 }

@@ -51,3 +51,27 @@ impl Elsewhere<Result<()>> {
         Self(place)
     }
 }
+
+/// Something that is written elsewhere, if anything is.
+#[derive(Default)]
+pub(crate) struct Task(Option<Elsewhere<Result<()>>>);
+
+impl Task {
+    /// Of something that was begun.
+    pub fn begun(work: Elsewhere<Result<()>>) -> Self {
+        Self(Some(work))
+    }
+
+    /// Whether it is not done, or nobody has asked how it went.
+    pub fn is_underway(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// How it went, if it is done; with `wait` it is waited for.
+    pub fn settle(&mut self, wait: bool) -> Result<()> {
+        let Some(work) = &self.0 else { return Ok(()) };
+        let Some(done) = (if wait { Some(work.wait()) } else { work.done() }) else { return Ok(()) };
+        self.0 = None;
+        done
+    }
+}

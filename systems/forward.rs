@@ -10,12 +10,12 @@ use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use optogen::Result;
 use optogen::batch::Batch;
-use optogen::clamp::{Moments, Plan};
+use optogen::clamp::{Fusible, Moments, Plan};
 use optogen::components::{Active, Interventions, Losses, Members, Progress, Trouble};
 use optogen::fused::Fused;
 use optogen::gate::Gate;
 use optogen::ops;
-use optogen::transformer::Transformer;
+use optogen::transformer::{Tokens, Transformer};
 
 /// Adds the system.
 pub struct ForwardPlugin;
@@ -36,8 +36,7 @@ pub(crate) fn forward(mut cohorts: Query<Cohort, With<Active>>, lists: Query<&In
             if let (Some(mut fused), [whole]) = (fused, &batch.parts[..])
                 && let Some(fusible) = plan.fusible(transformer.architecture().layers, &now)
             {
-                let clamps = fusible.clamps(whole)?;
-                *losses = Losses::Fused(with_workspace(|workspace| fused.step(workspace, transformer, whole, &clamps))?);
+                *losses = Losses::Fused(fused_step(&mut fused, transformer, whole, fusible)?);
                 return Ok(());
             }
             let each = batch.parts.iter().map(|part| {
@@ -48,4 +47,10 @@ pub(crate) fn forward(mut cohorts: Query<Cohort, With<Active>>, lists: Query<&In
             Ok(())
         });
     });
+}
+
+/// The mean losses of a batch; the gradients are left in `fused`.
+pub(crate) fn fused_step(fused: &mut Fused, transformer: &Transformer, whole: &Tokens, fusible: Fusible) -> Result<Vec<f32>> {
+    let clamps = fusible.clamps(whole)?;
+    Ok(with_workspace(|workspace| fused.step(workspace, transformer, whole, &clamps))?)
 }

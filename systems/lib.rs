@@ -20,6 +20,7 @@ pub mod sample;
 pub mod spawn;
 pub mod spread;
 pub mod stage;
+pub mod stride;
 pub mod toy;
 pub mod update;
 pub mod weigh;

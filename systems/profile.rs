@@ -51,9 +51,29 @@ impl Plugin for ProfilePlugin {
 impl Profile {
     fn stamp(&mut self, stage: usize) {
         let now = Instant::now();
-        self.times[stage] += now - self.last;
+        // What lies before the first step is not between two.
+        if self.steps > 0 || stage + 1 < STAGES.len() {
+            self.times[stage] += now - self.last;
+        }
         self.last = now;
         self.steps += u64::from(stage == 0);
+    }
+
+    /// Divides the time that some steps took at once among the stages, as the cohorts' times do.
+    pub(crate) fn divide(&mut self, took: Duration, steps: u32, times: impl Iterator<Item = (Stage, Duration)>) {
+        let mut shares = [0.0; STAGES.len()];
+        for (stage, time) in times {
+            if let Some(index) = STAGES.iter().position(|(other, _)| *other == stage) {
+                shares[index] += time.as_secs_f64();
+            }
+        }
+        let all: f64 = shares.iter().sum();
+        if all > 0.0 {
+            self.times.iter_mut().zip(shares).for_each(|(time, share)| *time += took.mul_f64(share / all));
+            // It is no other stage's any more.
+            self.last += took;
+        }
+        self.steps += u64::from(steps);
     }
 
     /// The stages with seconds, microseconds a step and share, the longest first.

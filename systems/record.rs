@@ -1,6 +1,11 @@
 //! record: writes the rows of a step, of the evaluations and of the hooks.
+//!
+//! A program that measures aside journals rows aside, too.
 
+use crate::aside::Aside;
+use crate::elsewhere::{Elsewhere, Task};
 use crate::run::{Clock, fail};
+use crate::spread::threads;
 use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
@@ -14,18 +19,18 @@ pub struct RecordPlugin;
 
 impl Plugin for RecordPlugin {
     fn build(&self, app: &mut App) {
-        app.add_systems(Step, (record_steps, record_evaluations, record_looks).chain().in_set(Stage::Record));
-        app.add_systems(Begin, (record_evaluations, record_looks).chain().in_set(Stage::Record));
+        app.add_systems(Step, (record_steps, record_evaluations, record_looks, journal).chain().in_set(Stage::Record));
+        app.add_systems(Begin, (record_evaluations, record_looks, journal).chain().in_set(Stage::Record));
     }
 }
 
-fn record_steps(cohorts: Query<(&Members, &Steps, &Trouble), With<Active>>, mut models: Query<(&mut RunLog, &mut Status)>) {
+fn record_steps(cohorts: Query<(&Members, &Steps, &Trouble), With<Active>>, mut models: Query<&mut RunLog>) {
     for (members, steps, trouble) in &cohorts {
         if trouble.error().is_some() {
             continue;
         }
         for (index, member) in members.iter().enumerate() {
-            let Ok((mut log, mut status)) = models.get_mut(member) else { continue };
+            let Ok(mut log) = models.get_mut(member) else { continue };
             for numbers in steps.just_read() {
                 let (Some(&loss), Some(&norm), Some(&rate)) =
                     (numbers.loss.get(index), numbers.grad_norm.get(index), numbers.learning_rate.get(index))
@@ -33,7 +38,7 @@ fn record_steps(cohorts: Query<(&Members, &Steps, &Trouble), With<Active>>, mut 
                     continue;
                 };
                 let spread = numbers.grad_spread.as_ref().and_then(|spread| spread.get(index)).copied();
-                fail(&mut status, log.step(numbers.sequences, loss, norm, spread, rate));
+                log.step(numbers.sequences, loss, norm, spread, rate);
                 // A run ends with the step in which it diverged, also where that was not known at once.
                 if !(loss.is_finite() && norm.is_finite()) {
                     break;
@@ -54,14 +59,17 @@ fn record_evaluations(
                 let Ok((evaluator, mut evaluation)) = evaluators.get_mut(evaluator) else { continue };
                 if let Some(measured) = evaluation.0.take() {
                     let measured = measured?;
-                    log.evaluation(measured.sequences, &evaluator.name, &measured.metrics)?;
+                    log.evaluation(measured.sequences, &evaluator.name, &measured.metrics);
                     if let Some(heads) = &measured.heads {
-                        log.heads(measured.sequences, &evaluator.name, heads)?;
+                        log.heads(measured.sequences, &evaluator.name, heads);
                     }
                     at = Some(measured.sequences);
                 }
             }
-            at.map_or(Ok(()), |sequences| log.time(sequences, clock.seconds()))
+            if let Some(sequences) = at {
+                log.time(sequences, clock.seconds());
+            }
+            Ok(())
         };
         fail(&mut status, write());
     }
@@ -76,11 +84,38 @@ pub(crate) fn record_looks(mut models: Query<(&mut RunLog, &mut Status, &Hooks)>
                     continue;
                 }
                 for rows in std::mem::take(&mut looked.0) {
-                    log.look(&hook.spec.table, rows?)?;
+                    log.look(&hook.spec.table, rows?);
                 }
             }
             Ok(())
         };
         fail(&mut status, write());
+    }
+}
+
+/// Rows on their way to the journals.
+#[derive(Component, Default)]
+pub(crate) struct Journalling(pub Task);
+
+/// Journals what was recorded.
+pub(crate) fn journal(
+    mut models: Query<(&RunLog, &mut Journalling, &mut Status)>,
+    active: Query<(), With<Active>>,
+    aside: Option<Res<Aside>>,
+) {
+    let aside = aside.is_some() && active.iter().count() < threads();
+    for (log, mut journalling, mut status) in &mut models {
+        let journalled = journalling.0.settle(false);
+        fail(&mut status, journalled);
+        // Rows can wait for a later step.
+        if journalling.0.is_underway() {
+            continue;
+        }
+        let Some(waiting) = log.waiting() else { continue };
+        if aside {
+            journalling.0 = Task::begun(Elsewhere::start(move || waiting.journal()));
+        } else {
+            fail(&mut status, waiting.journal());
+        }
     }
 }

@@ -2,13 +2,15 @@
 
 use crate::aside::Underway;
 use crate::checkpoint::Writing;
+use crate::record::Journalling;
 use crate::run::{Clock, Provenance, StopRequest};
+use crate::spread::each;
 use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use optogen::Result;
 use optogen::components::{Active, MemberOf, Members, Progress, Run, Status, Trouble};
-use optogen::log::{RunLog, RunRow, write_run_row};
+use optogen::log::{Closing, RunLog, RunRow, write_run_row};
 use optogen::run_folder::RunFolder;
 use optogen::steps::Steps;
 
@@ -62,11 +64,12 @@ fn retire(world: &mut World) {
 
 fn close(world: &mut World, model: Entity) -> Result<()> {
     let Some(log) = world.entity_mut(model).take::<RunLog>() else { return Ok(()) };
-    let written = world.get_mut::<Writing>(model).map_or(Ok(()), |mut writing| writing.settle(true));
-    if let (Err(error), Some(mut status)) = (written, world.get_mut::<Status>(model)) {
+    let journalled = world.get_mut::<Journalling>(model).map_or(Ok(()), |mut journalling| journalling.0.settle(true));
+    let written = world.get_mut::<Writing>(model).map_or(Ok(()), |mut writing| writing.0.settle(true));
+    if let (Err(error), Some(mut status)) = (journalled.and(written), world.get_mut::<Status>(model)) {
         *status = Status::Failed(error.to_string());
     }
-    log.finish()?;
+    each(log.close()?, Closing::finish).into_iter().collect::<Result<()>>()?;
     write_row(world, model)?;
     world.entity_mut(model).remove::<RunFolder>();
     Ok(())

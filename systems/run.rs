@@ -1,6 +1,7 @@
 //! What belongs to a model's run beside its network: its clock, who may stop it, and what its row in the run table says.
 
 use crate::checkpoint::Writing;
+use crate::record::Journalling;
 use bevy_ecs::prelude::*;
 use optogen::Result;
 use optogen::components::Status;
@@ -10,7 +11,7 @@ use std::time::{Instant, SystemTime};
 
 /// A run's time.
 #[derive(Component, Debug)]
-#[require(Writing)]
+#[require(Journalling, Writing)]
 pub struct Clock {
     /// When it began for the first time, in UTC, as ISO 8601.
     pub started: String,

@@ -27,15 +27,24 @@ type Cohort<'a> = (&'a Members, &'a Progress, &'a Transformer, Option<&'a Ahead>
 
 pub(crate) fn sample(mut cohorts: Query<Cohort, With<Active>>, sources: Sources) {
     spread(cohorts.iter_mut(), |(members, progress, transformer, ahead, mut batch, mut trouble)| {
-        trouble.guard(|| {
-            let Batch { parts, drawn } = &mut *batch;
-            *parts = match ahead.and_then(|ahead| ahead.take(progress.sequences)) {
-                Some(parts) => parts?,
-                None => draw(&sources.of(members)?, progress, drawn, transformer.parameters().device())?,
-            };
-            Ok(())
-        });
+        trouble.guard(|| next_batch(members, progress, transformer, ahead, &mut batch, &sources));
     });
+}
+
+/// A cohort's next sequences.
+pub(crate) fn next_batch(
+    members: &Members,
+    progress: &Progress,
+    transformer: &Transformer,
+    ahead: Option<&Ahead>,
+    Batch { parts, drawn }: &mut Batch,
+    sources: &Sources,
+) -> Result<()> {
+    *parts = match ahead.and_then(|ahead| ahead.take(progress.sequences)) {
+        Some(parts) => parts?,
+        None => draw(&sources.of(members)?, progress, drawn, transformer.parameters().device())?,
+    };
+    Ok(())
 }
 
 /// Where a member's sequences come from.

@@ -11,7 +11,7 @@ use optogen::gradients::Gradients;
 use optogen::optimiser::Optimiser;
 use optogen::steps::Steps;
 use optogen::transformer::Transformer;
-use optogen::{Error, numbers::Numbers};
+use optogen::{Error, Result, numbers::Numbers};
 
 /// Adds the systems.
 pub struct UpdatePlugin;
@@ -29,14 +29,23 @@ pub type Cohort<'a> = (&'a Transformer, &'a Gradients, &'a mut Optimiser, &'a mu
 /// One step of every active cohort's optimiser.
 pub fn update(mut cohorts: Query<Cohort, With<Active>>) {
     spread(cohorts.iter_mut(), |(transformer, gradients, mut optimiser, mut steps, mut progress, mut trouble)| {
-        trouble.guard(|| {
-            let step = steps.unread.last_mut().ok_or_else(|| Error::Invalid("the numbers of a step are gone".into()))?;
-            step.learning_rate = optimiser.rates();
-            step.grad_norm = optimiser.descend(transformer.parameters(), gradients)?;
-            progress.sequences += progress.batch as u64;
-            Ok(())
-        });
+        trouble.guard(|| descend(transformer, gradients, &mut optimiser, &mut steps, &mut progress));
     });
+}
+
+/// One step of the optimiser, and the counter moves on.
+pub(crate) fn descend(
+    transformer: &Transformer,
+    gradients: &Gradients,
+    optimiser: &mut Optimiser,
+    steps: &mut Steps,
+    progress: &mut Progress,
+) -> Result<()> {
+    let step = steps.unread.last_mut().ok_or_else(|| Error::Invalid("the numbers of a step are gone".into()))?;
+    step.learning_rate = optimiser.rates();
+    step.grad_norm = optimiser.descend(transformer.parameters(), gradients)?;
+    progress.sequences += progress.batch as u64;
+    Ok(())
 }
 
 /// Steps that a GPU may be ahead of the rows in the logs.

@@ -73,12 +73,11 @@ fn batches_are_drawn_ahead() {
     assert_eq!(ahead(&mut app), Some(0));
     step(&mut app, 1);
     let since = Instant::now();
-    // As many as 2 MiB hold, were all 96 exemplars of a batch distinct.
-    while ahead(&mut app) != Some(10) {
+    while ahead(&mut app) != Some(48) {
         assert!(since.elapsed() < Duration::from_secs(10), "{:?} batches were drawn", ahead(&mut app));
         std::thread::yield_now();
     }
     // Taken one by one, and drawn anew when less than half are left.
-    step(&mut app, 4);
-    assert_eq!(ahead(&mut app), Some(6));
+    step(&mut app, 20);
+    assert_eq!(ahead(&mut app), Some(28));
 }

@@ -58,16 +58,16 @@ impl Synthetic<'_> {
             for (number, evaluator) in ["fsl_train", "fsl_val_rl", "fsl_test_class", "analysis"].into_iter().enumerate() {
                 let above = if evaluator == "analysis" { 0.0 } else { 0.05 * number as f64 };
                 let loss = LN_2 * (1.0 - fallen) + (-(sequences as f64) / 2e4).exp() + above + 0.002;
-                log.evaluation(sequences, evaluator, &metrics(loss, self.accuracy.unwrap_or(0.5 + fallen / 2.0))).expect("logged");
+                log.evaluation(sequences, evaluator, &metrics(loss, self.accuracy.unwrap_or(0.5 + fallen / 2.0)));
                 if self.heads {
-                    log.heads(sequences, evaluator, &heads(fallen)).expect("logged");
+                    log.heads(sequences, evaluator, &heads(fallen));
                 }
             }
         }
         if experiment.measures.weights {
-            log.weights(self.until.0, &compositions()).expect("logged");
+            log.weights(self.until.0, &compositions());
         }
-        log.finish().expect("sealed");
+        log.close().expect("journalled").into_iter().for_each(|table| table.finish().expect("sealed"));
         let row = RunRow { status: "finished".into(), sequences: self.until.0, ..RunRow::default() };
         write_run_row(&folder, &experiment.run(experiment.run_id()), &row).expect("written");
         folder.path().to_owned()

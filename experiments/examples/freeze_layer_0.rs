@@ -48,7 +48,7 @@ fn notice(
         let layer_0 = transformer.parameters().iter().filter(|(name, _)| name.starts_with("transformer/blocks/0/"));
         let copies = layer_0.map(|(name, var)| Ok((name.to_owned(), var.as_tensor().copy()?)));
         commands.entity(cohort.0).insert(Frozen(copies.collect::<candle_core::Result<_>>()?));
-        log.note(progress.sequences, "frozen at an induction strength of", strength)?;
+        log.note(progress.sequences, "frozen at an induction strength of", strength);
         return Ok(());
     }
     Ok(())

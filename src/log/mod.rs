@@ -12,4 +12,4 @@ pub use parquet_file::{read_table, write_parquet};
 pub use run_row::{RunRow, RunStatus, read_run_status, write_run_row};
 pub use schema::{TABLES, schema};
 pub use table::Table;
-pub use tables::{Lasting, RunLog};
+pub use tables::{Closing, Lasting, RunLog, Waiting};

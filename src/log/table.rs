@@ -98,10 +98,11 @@ impl Table {
         Ok(())
     }
 
-    /// Seals all rows, for good.
+    /// Seals all rows, for good: the file is written anew, without what sealing left between.
     pub fn finish(&mut self) -> Result<()> {
-        self.seal()?;
-        rewrite_parquet(&self.sealed, &self.schema, &[])?;
+        self.stream.flush()?;
+        let rows = read_journal(&self.journal, self.sealed_rows)?;
+        rewrite_parquet(&self.sealed, &self.schema, &rows)?;
         fs::remove_file(&self.journal).map_err(Error::file(&self.journal))?;
         if let Some(folder) = self.journal.parent() {
             // The last table takes the folder along; until then it is not empty.

@@ -11,7 +11,7 @@ use arrow::array::{ArrayRef, Float32Array, Float64Array, Int64Array, StringArray
 use bevy_ecs::component::Component;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-/// Rows of `train` and of `measures` that are gathered before they are journalled.
+/// Rows of `train` and of `measures` that are gathered before they go to the journal together.
 const GATHERED: usize = 256;
 
 /// The open tables of a run.
@@ -23,11 +23,48 @@ pub struct RunLog {
     measures: Measures,
 }
 
-/// By name; rows of a table that is not among them are not kept. Each is shared with whoever makes its rows last.
-type Tables = Arc<Vec<(String, Mutex<Table>)>>;
+/// Rows of a table that is not among them are not kept.
+#[derive(Clone)]
+struct Tables(Arc<Vec<Open>>);
 
-fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
-    table.lock().unwrap_or_else(PoisonError::into_inner)
+/// A table, shared with whoever journals its rows, or makes them last.
+struct Open {
+    name: String,
+    /// Columns of rows on their way to the journal.
+    waiting: Mutex<Vec<Vec<ArrayRef>>>,
+    table: Mutex<Table>,
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Open {
+    /// Journals what waits. Taken while the table is held, so that rows keep their order.
+    fn journal(&self, mut table: MutexGuard<'_, Table>) -> Result<()> {
+        let waiting = std::mem::take(&mut *lock(&self.waiting));
+        waiting.into_iter().try_for_each(|columns| table.append(columns))
+    }
+}
+
+impl Tables {
+    fn journal(&self) -> Result<()> {
+        self.0.iter().try_for_each(|open| open.journal(lock(&open.table)))
+    }
+}
+
+/// Rows on their way to the journals, for whoever has time.
+pub struct Waiting(Tables);
+
+impl Waiting {
+    /// Journals them, but for those of a table that somebody else is at work on: they go on waiting.
+    pub fn journal(self) -> Result<()> {
+        self.0.0.iter().try_for_each(|open| match open.table.try_lock() {
+            Ok(table) => open.journal(table),
+            Err(TryLockError::Poisoned(poisoned)) => open.journal(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => Ok(()),
+        })
+    }
 }
 
 /// Rows that were journalled, to be made to last while others are written.
@@ -36,7 +73,17 @@ pub struct Lasting(Tables);
 impl Lasting {
     /// Makes them last.
     pub fn sync(self) -> Result<()> {
-        self.0.iter().try_for_each(|(_, table)| lock(table).sync())
+        self.0.0.iter().try_for_each(|open| lock(&open.table).sync())
+    }
+}
+
+/// A table that gets no more rows.
+pub struct Closing(Tables, usize);
+
+impl Closing {
+    /// Seals it for good.
+    pub fn finish(self) -> Result<()> {
+        lock(&self.0.0[self.1].table).finish()
     }
 }
 
@@ -71,43 +118,51 @@ impl RunLog {
     }
 
     fn open(folder: &RunFolder, tables: &[String], mut open: impl FnMut(&str) -> Result<Table>) -> Result<Self> {
-        let tables = tables.iter().map(|name| Ok((name.clone(), Mutex::new(open(name)?)))).collect::<Result<Vec<_>>>()?;
-        Ok(Self { run_id: folder.run_id().into(), tables: Arc::new(tables), steps: Steps::default(), measures: Measures::default() })
+        let open = |name: &String| Ok(Open { name: name.clone(), waiting: Mutex::default(), table: Mutex::new(open(name)?) });
+        let tables = Tables(Arc::new(tables.iter().map(open).collect::<Result<_>>()?));
+        Ok(Self { run_id: folder.run_id().into(), tables, steps: Steps::default(), measures: Measures::default() })
     }
 
-    fn table(&self, name: &str) -> Option<&Mutex<Table>> {
-        self.tables.iter().find(|(own, _)| own == name).map(|(_, table)| table)
+    fn table(&self, name: &str) -> Option<&Open> {
+        self.tables.0.iter().find(|open| open.name == name)
     }
 
     /// Rows of a table, without `run_id`.
-    fn append(&mut self, table: &str, mut columns: Vec<ArrayRef>) -> Result<()> {
-        let Some(table) = self.table(table) else { return Ok(()) };
+    fn append(&mut self, table: &str, mut columns: Vec<ArrayRef>) {
+        let Some(open) = self.table(table) else { return };
         columns.insert(0, repeated(&self.run_id, columns.first().map_or(0, |column| column.len())));
-        lock(table).append(columns)
+        lock(&open.waiting).push(columns);
+    }
+
+    /// Rows that wait for whoever journals them, if there are any.
+    pub fn waiting(&self) -> Option<Waiting> {
+        self.tables.0.iter().any(|open| !lock(&open.waiting).is_empty()).then(|| Waiting(self.tables.clone()))
+    }
+
+    /// Journals all rows so far.
+    fn journal_all(&mut self) -> Result<()> {
+        self.gather_steps();
+        self.gather_measures();
+        self.tables.journal()
     }
 
     /// A row of `train`.
-    pub fn step(&mut self, sequences: u64, loss: f64, grad_norm: f64, grad_spread: Option<f64>, learning_rate: f64) -> Result<()> {
+    pub fn step(&mut self, sequences: u64, loss: f64, grad_norm: f64, grad_spread: Option<f64>, learning_rate: f64) {
         let steps = &mut self.steps;
         steps.sequences.push(sequences as i64);
         steps.loss.push(loss);
         steps.grad_norm.push(grad_norm);
         steps.grad_spread.push(grad_spread);
         steps.learning_rate.push(learning_rate);
-        let rows = steps.sequences.len();
-        if self.has_gathered("train", rows) { self.journal_steps() } else { Ok(()) }
+        if steps.sequences.len() >= GATHERED {
+            self.gather_steps();
+        }
     }
 
-    /// Whether so many rows of a table are to be journalled. While others are made to last, more are gathered.
-    fn has_gathered(&self, table: &str, rows: usize) -> bool {
-        let is_free = || self.table(table).is_none_or(|table| !matches!(table.try_lock(), Err(TryLockError::WouldBlock)));
-        rows >= 64 * GATHERED || rows >= GATHERED && is_free()
-    }
-
-    fn journal_steps(&mut self) -> Result<()> {
+    fn gather_steps(&mut self) {
         let steps = std::mem::take(&mut self.steps);
         if steps.sequences.is_empty() {
-            return Ok(());
+            return;
         }
         self.append(
             "train",
@@ -118,32 +173,32 @@ impl RunLog {
                 Arc::new(Float64Array::from(steps.grad_spread)),
                 Arc::new(Float64Array::from(steps.learning_rate)),
             ],
-        )
+        );
     }
 
     /// A row of `timing`.
-    pub fn time(&mut self, sequences: u64, seconds: f64) -> Result<()> {
-        self.append("timing", vec![Arc::new(Int64Array::from(vec![sequences as i64])), Arc::new(Float64Array::from(vec![seconds]))])
+    pub fn time(&mut self, sequences: u64, seconds: f64) {
+        self.append("timing", vec![Arc::new(Int64Array::from(vec![sequences as i64])), Arc::new(Float64Array::from(vec![seconds]))]);
     }
 
     /// A row of `eval`, and its examples' rows.
-    pub fn evaluation(&mut self, sequences: u64, evaluator: &str, metrics: &Metrics) -> Result<()> {
+    pub fn evaluation(&mut self, sequences: u64, evaluator: &str, metrics: &Metrics) {
         let common =
             |count: usize| -> Vec<ArrayRef> { vec![Arc::new(Int64Array::from(vec![sequences as i64; count])), repeated(evaluator, count)] };
         let mut row = common(1);
         row.extend(metrics.means().map(|mean| Arc::new(Float64Array::from(vec![mean])) as ArrayRef));
-        self.append("eval", row)?;
+        self.append("eval", row);
         if self.table("eval_examples").is_none() {
-            return Ok(());
+            return;
         }
         let mut rows = common(metrics.len());
         rows.push(Arc::new(Int64Array::from_iter_values(0..metrics.len() as i64)));
         rows.extend(metrics.columns().map(|column| Arc::new(Float32Array::from(column.clone())) as ArrayRef));
-        self.append("eval_examples", rows)
+        self.append("eval_examples", rows);
     }
 
     /// Rows of `heads`.
-    pub fn heads(&mut self, sequences: u64, evaluator: &str, measures: &HeadMeasures) -> Result<()> {
+    pub fn heads(&mut self, sequences: u64, evaluator: &str, measures: &HeadMeasures) {
         let rows: Vec<_> = measures.rows().collect();
         let whole = |of: fn(&(usize, usize, [f64; 6])) -> usize| -> ArrayRef {
             Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| of(row) as i64)))
@@ -156,11 +211,11 @@ impl RunLog {
         ];
         columns.extend((0..6).map(|index| Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.2[index]))) as ArrayRef));
         columns.push(Arc::new(Float64Array::from_iter(measures.attributions())));
-        self.append("heads", columns)
+        self.append("heads", columns);
     }
 
     /// Rows of `weights`.
-    pub fn weights(&mut self, sequences: u64, rows: &[Weight]) -> Result<()> {
+    pub fn weights(&mut self, sequences: u64, rows: &[Weight]) {
         let whole = |of: &dyn Fn(&Weight) -> Option<usize>| -> ArrayRef {
             Arc::new(Int64Array::from_iter(rows.iter().map(|row| of(row).map(|number| number as i64))))
         };
@@ -175,19 +230,19 @@ impl RunLog {
                 whole(&|row| Some(row.head)),
                 Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.value))),
             ],
-        )
+        );
     }
 
     /// A row of `notes`: something that happened, with a number.
-    pub fn note(&mut self, sequences: u64, note: &str, value: f64) -> Result<()> {
+    pub fn note(&mut self, sequences: u64, note: &str, value: f64) {
         self.append(
             "notes",
             vec![Arc::new(Int64Array::from(vec![sequences as i64])), repeated(note, 1), Arc::new(Float64Array::from(vec![value]))],
-        )
+        );
     }
 
     /// Rows of a hook's table.
-    pub fn look(&mut self, table: &str, rows: Rows) -> Result<()> {
+    pub fn look(&mut self, table: &str, rows: Rows) {
         let count = rows.len();
         self.append(
             table,
@@ -203,24 +258,25 @@ impl RunLog {
                 Arc::new(StringArray::from(rows.statistic)),
                 Arc::new(Float32Array::from(rows.value)),
             ],
-        )
+        );
     }
 
     /// A row of `measures`: what is measured of a toy model, or of one of its vectors.
-    pub fn measure(&mut self, sequences: u64, measure: &'static str, vector: Option<String>, value: f64) -> Result<()> {
+    pub fn measure(&mut self, sequences: u64, measure: &'static str, vector: Option<String>, value: f64) {
         let measures = &mut self.measures;
         measures.sequences.push(sequences as i64);
         measures.measure.push(measure);
         measures.vector.push(vector);
         measures.value.push(value);
-        let rows = measures.sequences.len();
-        if self.has_gathered("measures", rows) { self.journal_measures() } else { Ok(()) }
+        if measures.sequences.len() >= GATHERED {
+            self.gather_measures();
+        }
     }
 
-    fn journal_measures(&mut self) -> Result<()> {
+    fn gather_measures(&mut self) {
         let measures = std::mem::take(&mut self.measures);
         if measures.sequences.is_empty() {
-            return Ok(());
+            return;
         }
         self.append(
             "measures",
@@ -230,20 +286,18 @@ impl RunLog {
                 Arc::new(StringArray::from(measures.vector)),
                 Arc::new(Float64Array::from(measures.value)),
             ],
-        )
+        );
     }
 
     /// Journals all rows so far, and gives them to be made to last.
     pub fn lasting(&mut self) -> Result<Lasting> {
-        self.journal_steps()?;
-        self.journal_measures()?;
+        self.journal_all()?;
         Ok(Lasting(self.tables.clone()))
     }
 
-    /// Seals all tables, for good.
-    pub fn finish(mut self) -> Result<()> {
-        self.journal_steps()?;
-        self.journal_measures()?;
-        self.tables.iter().try_for_each(|(_, table)| lock(table).finish())
+    /// The tables, with all rows so far, to be sealed for good; in any order, or side by side.
+    pub fn close(mut self) -> Result<Vec<Closing>> {
+        self.journal_all()?;
+        Ok((0..self.tables.0.len()).map(|index| Closing(self.tables.clone(), index)).collect())
     }
 }
