@@ -52,8 +52,8 @@ struct Batches {
 }
 
 impl Batches {
-    /// Whether more are kept than there is room for.
-    fn are_many(&self, share: usize) -> bool {
+    /// Whether they take one `share`-th of the room that there is.
+    fn take_up(&self, share: usize) -> bool {
         let parts = self.drawn.iter().flat_map(|(_, parts)| parts.iter().flatten());
         let bytes: usize = parts.map(|part| part.features.elem_count() * part.features.dtype().size_in_bytes()).sum();
         share * self.drawn.len() >= STEPS || share * bytes >= BYTES
@@ -90,7 +90,7 @@ impl Drawing {
             let last = batches.drawn.back().map_or(0, |(last, _)| last + self.batch);
             // The cohort may have gone on by itself.
             progress.sequences = last.max(batches.next);
-            if progress.sequences >= progress.total || batches.are_many(1) {
+            if progress.sequences >= progress.total || batches.take_up(1) {
                 batches.is_drawing = false;
                 return;
             }
@@ -120,7 +120,7 @@ fn draw_ahead(mut commands: Commands, cohorts: Query<Cohort, With<Active>>, sour
             continue;
         };
         let mut batches = drawing.lock();
-        if batches.is_drawing || batches.are_many(2) || progress.sequences + drawing.batch >= progress.total {
+        if batches.is_drawing || batches.take_up(2) || progress.sequences + drawing.batch >= progress.total {
             continue;
         }
         batches.is_drawing = true;

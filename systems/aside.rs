@@ -13,6 +13,7 @@ use crate::spread::threads;
 use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
+use bevy_ecs::system::SystemParam;
 use optogen::Result;
 use optogen::bank::ClassBank;
 use optogen::clamp::{Moments, Plan};
@@ -31,9 +32,22 @@ impl Plugin for AsidePlugin {
     }
 }
 
-/// Programs with this let threads that have nothing else to do write checkpoints, too.
+/// Programs with this let threads that have nothing else to do journal rows and write checkpoints, too.
 #[derive(Resource)]
-pub(crate) struct Aside;
+struct Aside;
+
+/// Whether there is a thread that has nothing else to do, in a program that gives it something.
+#[derive(SystemParam)]
+pub(crate) struct Spare<'w, 's> {
+    aside: Option<Res<'w, Aside>>,
+    active: Query<'w, 's, (), With<Active>>,
+}
+
+impl Spare<'_, '_> {
+    pub fn is_there(&self) -> bool {
+        self.aside.is_some() && self.active.iter().count() < threads()
+    }
+}
 
 /// A model that is being measured aside: the sequences it had seen, and what is measured, an evaluator after another.
 #[derive(Component)]
@@ -82,14 +96,14 @@ fn send_out(
     mut commands: Commands,
     models: Query<Measurable, Without<Underway>>,
     cohorts: Query<(&Members, &Progress, &Transformer)>,
-    active: Query<(), With<Active>>,
+    spare: Spare,
     evaluators: Query<Asked>,
     banks: Query<&ClassBank>,
     lists: Query<&Interventions>,
     moments: Query<&Moments>,
     stop: Res<StopRequest>,
 ) -> bevy_ecs::error::Result {
-    if active.iter().count() >= threads() || stop.made() {
+    if !spare.is_there() || stop.made() {
         return Ok(());
     }
     for (entity, model, run, status, list, cohort) in &models {

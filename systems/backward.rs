@@ -46,14 +46,15 @@ fn of_cohort((decays, cohort): (Vec<f64>, <Cohort as QueryData>::Item<'_, '_>)) 
     let ((_, progress, transformer), fused, mut losses, mut gradients, mut steps, mut trouble) = cohort;
     trouble.guard(|| {
         // Taken, so that the activations are given back as soon as their gradients are known.
-        let step = differentiate(std::mem::take(&mut *losses), fused, &decays, transformer, &mut gradients)?;
-        steps.unread.push(StepNumbers { sequences: progress.sequences, ..step });
+        let losses = std::mem::take(&mut *losses);
+        steps.unread.push(differentiate(progress.sequences, losses, fused, &decays, transformer, &mut gradients)?);
         Ok(())
     });
 }
 
-/// From losses to gradients; `decays` is empty where there are none. Returns what is known of the step.
+/// From losses to gradients; `decays` is empty where there are none. Returns what is known of the step after so many sequences.
 pub(crate) fn differentiate(
+    sequences: u64,
     losses: Losses,
     fused: Option<&Fused>,
     decays: &[f64],
@@ -86,7 +87,7 @@ pub(crate) fn differentiate(
         loss.add(&gradients.add_norm_penalty(parameters, decays)?)?;
     }
     // The norm is found by the optimiser, which goes through the gradients anyway.
-    Ok(StepNumbers { sequences: 0, loss, grad_norm: Numbers::Here(Vec::new()), grad_spread, learning_rate: Vec::new() })
+    Ok(StepNumbers { sequences, loss, grad_norm: Numbers::Here(Vec::new()), grad_spread, learning_rate: Vec::new() })
 }
 
 /// The mean over micro-batches, for each member.

@@ -2,11 +2,11 @@
 //!
 //! A program that measures aside writes aside, too: training goes on while a checkpoint is on its way to the disk.
 
-use crate::aside::{Aside, Underway};
+use crate::aside::{Spare, Underway};
 use crate::clamp::now;
 use crate::elsewhere::{Elsewhere, Task};
 use crate::run::{Clock, StopRequest, fail};
-use crate::spread::{spread, threads};
+use crate::spread::spread;
 use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
@@ -14,7 +14,7 @@ use bevy_ecs::query::QueryData;
 use optogen::Result;
 use optogen::checkpoint::{Checkpoint, folder_at, keep_recovery_point};
 use optogen::clamp::Moments;
-use optogen::components::{Active, Interventions, MemberOf, Members, Model, Progress, Run, Status};
+use optogen::components::{Interventions, MemberOf, Members, Model, Progress, Run, Status};
 use optogen::log::RunLog;
 use optogen::optimiser::Optimiser;
 use optogen::run_folder::RunFolder;
@@ -85,17 +85,15 @@ impl KeptItem<'_, '_> {
 
 type Trained<'a> = (&'a Members, &'a Progress, &'a Transformer, &'a Optimiser, &'a Steps);
 
-#[allow(clippy::too_many_arguments)]
 pub(crate) fn checkpoint(
     mut models: Query<(Entity, &MemberOf, Option<&Underway>, Kept), With<Model>>,
     cohorts: Query<Trained>,
-    active: Query<(), With<Active>>,
     lists: Query<&Interventions>,
     moments: Query<&Moments>,
     stop: Res<StopRequest>,
-    aside: Option<Res<Aside>>,
+    spare: Spare,
 ) {
-    let aside = aside.is_some() && active.iter().count() < threads();
+    let aside = spare.is_there();
     spread(models.iter_mut(), |(entity, cohort, underway, kept)| {
         let Ok((members, progress, transformer, optimiser, steps)) = cohorts.get(cohort.0) else { return };
         // A run that went on from here would miss the rows of steps that were not read yet, and of an earlier evaluation that is underway. One that

@@ -94,6 +94,7 @@ mod tests {
         use_threads(1);
         let mut app = app(|app| {
             app.add_plugins((TrainingPlugins, toy::ToyPlugins, KeepingPlugins, report::ReportPlugin { quiet: false }));
+            app.add_plugins((ahead::AheadPlugin, aside::AsidePlugin, stride::StridePlugin));
         });
         app.world_mut().schedule_scope(stage::Step, |world, schedule| schedule.initialize(world).map(drop)).unwrap();
         app.world_mut().schedule_scope(stage::Begin, |world, schedule| schedule.initialize(world).map(drop)).unwrap();

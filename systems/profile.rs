@@ -104,4 +104,13 @@ mod tests {
         assert_eq!(told.lines().count(), 13);
         assert!(told.contains("backward ") && told.contains("between steps "), "{told}");
     }
+
+    #[test]
+    fn the_time_of_steps_at_once_is_divided() {
+        let mut profile = Profile { last: Instant::now(), times: Default::default(), steps: 1 };
+        let times = [(Stage::Sample, 1), (Stage::Forward, 5), (Stage::Forward, 2)].map(|(stage, time)| (stage, Duration::from_secs(time)));
+        profile.divide(Duration::from_secs(4), 3, times.into_iter());
+        assert_eq!(profile.steps, 4);
+        assert_eq!(profile.times.map(|time| time.as_secs_f64())[..4], [0.0, 0.5, 3.5, 0.0]);
+    }
 }

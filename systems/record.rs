@@ -2,10 +2,9 @@
 //!
 //! A program that measures aside journals rows aside, too.
 
-use crate::aside::Aside;
+use crate::aside::Spare;
 use crate::elsewhere::{Elsewhere, Task};
 use crate::run::{Clock, fail};
-use crate::spread::threads;
 use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
@@ -98,12 +97,8 @@ pub(crate) fn record_looks(mut models: Query<(&mut RunLog, &mut Status, &Hooks)>
 pub(crate) struct Journalling(pub Task);
 
 /// Journals what was recorded.
-pub(crate) fn journal(
-    mut models: Query<(&RunLog, &mut Journalling, &mut Status)>,
-    active: Query<(), With<Active>>,
-    aside: Option<Res<Aside>>,
-) {
-    let aside = aside.is_some() && active.iter().count() < threads();
+pub(crate) fn journal(mut models: Query<(&RunLog, &mut Journalling, &mut Status)>, spare: Spare) {
+    let aside = spare.is_there();
     for (log, mut journalling, mut status) in &mut models {
         let journalled = journalling.0.settle(false);
         fail(&mut status, journalled);

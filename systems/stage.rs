@@ -6,7 +6,7 @@ use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use bevy_ecs::schedule::{LogLevel, ScheduleBuildSettings, ScheduleLabel, SingleThreadedExecutor};
 
-/// One step of every active cohort.
+/// One step of every active cohort; with [`StridePlugin`](crate::stride::StridePlugin) several, where nothing is due between them.
 #[derive(ScheduleLabel, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Step;
 
@@ -25,7 +25,7 @@ pub enum Stage {
     Forward,
     /// From losses to gradients.
     Backward,
-    /// From gradients to new parameters.
+    /// From gradients to new parameters; strides take further steps here.
     Update,
     /// Measures each evaluator's sequences where due.
     Evaluate,

@@ -1,8 +1,8 @@
 //! update, and some more steps at once: where nothing is due that anybody would see between them.
 //!
 //! A model that takes its next steps while its parameters are in the cache takes them sooner than one that waits until all others have taken
-//! theirs. The last of the steps that run through the stages is followed by these; whatever is due after a step, or before the next, finds the
-//! model where it would have been. A program with systems of its own that look at every step does without this plugin.
+//! theirs. These follow a step that ran through the stages; whatever is due after a step, or before the next, finds the model where it would have
+//! been. A program with systems of its own that look at every step does without this plugin.
 
 use crate::ahead::Ahead;
 use crate::backward::{decays, differentiate};
@@ -73,27 +73,29 @@ struct Stepping {
 
 /// What says when something is due, and what is clamped.
 #[derive(SystemParam)]
-struct Models<'w, 's> {
-    all: Query<'w, 's, (&'static Model, &'static Run, Option<&'static Hooks>)>,
-    own: Query<'w, 's, &'static Model>,
+struct Conditions<'w, 's> {
+    models: Query<'w, 's, &'static Model>,
+    runs: Query<'w, 's, (&'static Run, Option<&'static Hooks>)>,
     hooks: Query<'w, 's, &'static Hook>,
     lists: Query<'w, 's, &'static Interventions>,
     moments: Query<'w, 's, &'static Moments>,
 }
 
-impl Models<'_, '_> {
+impl Conditions<'_, '_> {
     /// Whether anything is done with one of a cohort's models when so many sequences have been seen.
     fn are_due(&self, members: &Members, sequences: u64) -> bool {
-        self.all.iter_many(members.iter()).flatten().any(|(model, run, hooks)| {
+        let is_due = |(run, hooks): (&Run, Option<&Hooks>)| {
             let mut hooks = self.hooks.iter_many(hooks.into_iter().flat_map(|hooks| hooks.iter())).flatten();
-            model.evaluations.due(sequences) || run.checkpoints.due(sequences) || hooks.any(|hook| hook.looks.due(sequences))
-        })
+            run.checkpoints.due(sequences) || hooks.any(|hook| hook.looks.due(sequences))
+        };
+        self.models.iter_many(members.iter()).flatten().any(|model| model.evaluations.due(sequences))
+            || self.runs.iter_many(members.iter()).flatten().any(is_due)
     }
 }
 
 fn stride(
     mut cohorts: Query<Stepping, With<Active>>,
-    models: Models,
+    conditions: Conditions,
     sources: Sources,
     stop: Res<StopRequest>,
     mut length: ResMut<Length>,
@@ -101,12 +103,12 @@ fn stride(
 ) {
     let (begin, steps) = (Instant::now(), length.0);
     let laps = each(cohorts.iter_mut().collect(), |mut cohort| {
-        let mut laps = Laps::new();
+        let (mut laps, decays) = (Laps::new(), decays(cohort.members, &conditions.models));
         for _ in 0..steps {
             if stop.made() || cohort.trouble.error().is_some() {
                 break;
             }
-            match cohort.step(&models, &sources, &mut laps) {
+            match cohort.step(&conditions, &sources, &decays, &mut laps) {
                 Ok(true) => laps.steps += 1,
                 Ok(false) => break,
                 Err(error) => cohort.trouble.guard(|| Err(error)),
@@ -125,28 +127,27 @@ fn stride(
 
 impl SteppingItem<'_, '_> {
     /// One step, if nothing is due before it or after it, and it can be fused.
-    fn step(&mut self, models: &Models, sources: &Sources, laps: &mut Laps) -> Result<bool> {
+    fn step(&mut self, conditions: &Conditions, sources: &Sources, decays: &[f64], laps: &mut Laps) -> Result<bool> {
         let &Progress { sequences, total, batch, micro_batch } = &*self.progress;
         // What is measured aside is waited for in the step before the next one that is due: it ends a stride.
         let next = sequences + batch as u64;
-        let is_quiet = next < total && !models.are_due(self.members, sequences) && !models.are_due(self.members, next);
-        let goes_on = micro_batch == batch && self.steps.unread.iter().all(is_finite);
-        let now = now(sequences, self.members.iter(), &models.lists, &models.moments);
-        let Some(fusible) = self.plan.fusible(self.transformer.architecture().layers, &now).filter(|_| is_quiet && goes_on) else {
+        let is_quiet = next < total && !conditions.are_due(self.members, sequences) && !conditions.are_due(self.members, next);
+        if !is_quiet || micro_batch < batch || !self.steps.unread.iter().all(is_finite) {
             return Ok(false);
-        };
+        }
+        let now = now(sequences, self.members.iter(), &conditions.lists, &conditions.moments);
+        let Some(fusible) = self.plan.fusible(self.transformer.architecture().layers, &now) else { return Ok(false) };
         laps.begin();
         next_batch(self.members, &self.progress, self.transformer, self.ahead, &mut self.batch, sources)?;
-        laps.end(0);
+        laps.end(Stage::Sample);
         let [whole] = &self.batch.parts[..] else { return Err(Error::Invalid("a batch is gone".into())) };
-        let losses = fused_step(&mut self.fused, self.transformer, whole, fusible)?;
-        laps.end(1);
-        let decays = decays(self.members, &models.own);
-        let step = differentiate(Losses::Fused(losses), Some(&self.fused), &decays, self.transformer, &mut self.gradients)?;
-        self.steps.unread.push(StepNumbers { sequences, ..step });
-        laps.end(2);
+        let losses = Losses::Fused(fused_step(&mut self.fused, self.transformer, whole, fusible)?);
+        laps.end(Stage::Forward);
+        let step = differentiate(sequences, losses, Some(&self.fused), decays, self.transformer, &mut self.gradients)?;
+        self.steps.unread.push(step);
+        laps.end(Stage::Backward);
         descend(self.transformer, &self.gradients, &mut self.optimiser, &mut self.steps, &mut self.progress)?;
-        laps.end(3);
+        laps.end(Stage::Update);
         Ok(true)
     }
 }
@@ -174,9 +175,10 @@ impl Laps {
         self.last = Instant::now();
     }
 
-    fn end(&mut self, stage: usize) {
+    fn end(&mut self, stage: Stage) {
         let now = Instant::now();
-        self.times[stage].1 += now - self.last;
+        let own = self.times.iter_mut().filter(|(other, _)| *other == stage);
+        own.for_each(|(_, time)| *time += now - self.last);
         self.last = now;
     }
 }

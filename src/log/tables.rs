@@ -1,14 +1,15 @@
 //! The tables that grow with a run, with a row's columns given by name.
 
 use super::table::{Table, repeated};
-use crate::Result;
 use crate::heads::HeadMeasures;
 use crate::look::Rows;
 use crate::metrics::Metrics;
 use crate::run_folder::RunFolder;
 use crate::weights::Weight;
+use crate::{Error, Result};
 use arrow::array::{ArrayRef, Float32Array, Float64Array, Int64Array, StringArray};
 use bevy_ecs::component::Component;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// Rows of `train` and of `measures` that are gathered before they go to the journal together.
@@ -32,6 +33,8 @@ struct Open {
     name: String,
     /// Columns of rows on their way to the journal.
     waiting: Mutex<Vec<Vec<ArrayRef>>>,
+    /// Some could not be journalled.
+    lost: AtomicBool,
     table: Mutex<Table>,
 }
 
@@ -43,7 +46,9 @@ impl Open {
     /// Journals what waits. Taken while the table is held, so that rows keep their order.
     fn journal(&self, mut table: MutexGuard<'_, Table>) -> Result<()> {
         let waiting = std::mem::take(&mut *lock(&self.waiting));
-        waiting.into_iter().try_for_each(|columns| table.append(columns))
+        let journalled = waiting.into_iter().try_for_each(|columns| table.append(columns));
+        self.lost.fetch_or(journalled.is_err(), Ordering::Relaxed);
+        journalled
     }
 }
 
@@ -118,7 +123,9 @@ impl RunLog {
     }
 
     fn open(folder: &RunFolder, tables: &[String], mut open: impl FnMut(&str) -> Result<Table>) -> Result<Self> {
-        let open = |name: &String| Ok(Open { name: name.clone(), waiting: Mutex::default(), table: Mutex::new(open(name)?) });
+        let open = |name: &String| {
+            Ok(Open { name: name.clone(), waiting: Mutex::default(), lost: AtomicBool::new(false), table: Mutex::new(open(name)?) })
+        };
         let tables = Tables(Arc::new(tables.iter().map(open).collect::<Result<_>>()?));
         Ok(Self { run_id: folder.run_id().into(), tables, steps: Steps::default(), measures: Measures::default() })
     }
@@ -290,8 +297,14 @@ impl RunLog {
     }
 
     /// Journals all rows so far, and gives them to be made to last.
+    ///
+    /// # Errors
+    /// They could not be journalled, now or before: whoever went on from here would miss them.
     pub fn lasting(&mut self) -> Result<Lasting> {
         self.journal_all()?;
+        if let Some(open) = self.tables.0.iter().find(|open| open.lost.load(Ordering::Relaxed)) {
+            return Err(Error::Invalid(format!("rows of {} could not be written", open.name)));
+        }
         Ok(Lasting(self.tables.clone()))
     }
 
@@ -299,5 +312,48 @@ impl RunLog {
     pub fn close(mut self) -> Result<Vec<Closing>> {
         self.journal_all()?;
         Ok((0..self.tables.0.len()).map(|index| Closing(self.tables.clone(), index)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::Array;
+
+    fn log(out: &std::path::Path) -> RunLog {
+        RunLog::create(&RunFolder::open(out, "a", false).unwrap(), &["timing".to_owned(), "notes".to_owned()]).unwrap()
+    }
+
+    #[test]
+    fn rows_wait_for_a_table_that_is_being_worked_on_and_keep_their_order() {
+        let out = tempfile::tempdir().unwrap();
+        let mut log = log(out.path());
+        assert!(log.waiting().is_none());
+        log.time(0, 0.5);
+        let tables = log.tables.clone();
+        let held = lock(&tables.0[0].table);
+        log.waiting().unwrap().journal().unwrap();
+        assert!(log.waiting().is_some());
+        drop(held);
+        log.time(32, 1.0);
+        log.waiting().unwrap().journal().unwrap();
+        assert!(log.waiting().is_none());
+        log.close().unwrap().into_iter().for_each(|table| table.finish().unwrap());
+        let rows = super::super::read_table(&out.path().join("run=a/timing.parquet")).unwrap();
+        let sequences: Vec<i64> =
+            rows.iter().flat_map(|rows| rows.column(1).as_any().downcast_ref::<Int64Array>().unwrap().values().to_vec()).collect();
+        assert_eq!(sequences, [0, 32]);
+    }
+
+    /// A checkpoint after them would claim that they are there.
+    #[test]
+    fn rows_that_were_lost_are_not_said_to_last() {
+        let out = tempfile::tempdir().unwrap();
+        let mut log = log(out.path());
+        log.append("notes", Vec::new());
+        assert!(log.waiting().unwrap().journal().is_err());
+        assert!(log.waiting().is_none());
+        let error = log.lasting().err().unwrap().to_string();
+        assert_eq!(error, "rows of notes could not be written");
     }
 }
