@@ -132,7 +132,7 @@ def run(binary, row):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("binary")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", default="BENCHMARKS.md")
     parser.add_argument("--torch", action="store_true", help="with the PyTorch peer, where torch is installed")
     arguments = parser.parse_args()
