@@ -2,11 +2,11 @@
 
 use super::attention::{Asked, Attending};
 use super::clamps::Clamped;
-use super::lanes::{LANES, Lanes};
+use super::lanes::{LANES, Lanes, part_mut};
 use super::norm::Normalised;
 use super::places::{BlockPlaces, MlpPlaces};
-use super::sequence::Room;
 use super::sizes::{Rows, Sizes};
+use super::standing::Standing;
 use super::weights::{InLanes, Weights};
 use crate::ops::Real;
 use crate::ops::bend;
@@ -18,6 +18,7 @@ use candle_core::Result;
 pub(super) struct Block<T> {
     normalised: Normalised<T>,
     weights: InLanes<T>,
+    /// Queries, keys and values of tokens.
     q: Vec<T>,
     kv: Vec<T>,
     pattern: Vec<Lanes<T>>,
@@ -53,7 +54,11 @@ pub(super) struct Grads<T> {
 /// Room that all passes use in turn.
 #[derive(Default)]
 pub(super) struct Scratch<T> {
-    room: Room<T>,
+    /// Queries, keys and values of rows that tokens share, or the gradients of one sequence's.
+    q: Vec<T>,
+    kv: Vec<T>,
+    /// The gradients of one sequence's scores.
+    scores: Vec<Lanes<T>>,
     weights: Weights<T>,
 }
 
@@ -76,16 +81,36 @@ impl<'a, T: Real> At<'a, T> {
         self.query_alone && matches!(self.rows, Rows::Each)
     }
 
+    /// The first token of a sequence that attends.
+    fn first(&self) -> usize {
+        if self.query_alone { self.sizes.tokens - 1 } else { 0 }
+    }
+
     fn attending(&self) -> Attending<'a, T> {
-        let query_rows = if self.even_queries() { None } else { Some(self.rows) };
-        let first = if self.query_alone { self.sizes.tokens - 1 } else { 0 };
-        Attending { sizes: self.sizes, first, rows: self.rows, query_rows, turns: self.turns, clamped: self.clamped }
+        Attending::new(self.sizes, self.first(), self.clamped)
+    }
+
+    fn standing(&self) -> Standing<'a, T> {
+        Standing { sizes: self.sizes, first: self.first(), turns: self.turns }
     }
 
     /// The rows of which queries are made, and how far each begins after the one before.
     fn query_span(&self, rows: usize) -> (usize, usize, usize) {
         let Sizes { sequences, tokens, width, .. } = self.sizes;
         if self.even_queries() { (sequences, (tokens - 1) * width, tokens * width) } else { (rows, 0, width) }
+    }
+
+    /// Queries, and keys and values, of rows, from the weights by columns.
+    fn ask(&self, qkv: &[T], normalised: &[T], [q, kv]: [&mut Vec<T>; 2]) {
+        let (width, padded) = (self.sizes.width, self.sizes.padded());
+        let rows = normalised.len() / width;
+        let (queries, offset, stride) = self.query_span(rows);
+        q.resize(queries * padded, T::zero());
+        kv.resize(rows * 2 * padded, T::zero());
+        let query_rows = Matrix::spaced(&normalised[offset..], queries, width, stride);
+        product(query_rows, Matrix::spaced(qkv, width, padded, 3 * padded), q, false);
+        let all_rows = Matrix::rows(normalised, rows, width);
+        product(all_rows, Matrix::spaced(&qkv[padded..], width, 2 * padded, 3 * padded), kv, false);
     }
 
     /// Whether the rows after the block are those before it.
@@ -95,7 +120,7 @@ impl<'a, T: Real> At<'a, T> {
 
     /// The rows of the stream that attending tokens add to, in the order of the rows after the block.
     fn rows_below(&self) -> impl Iterator<Item = usize> {
-        let (Sizes { sequences, tokens, .. }, first, rows) = (self.sizes, self.attending().first, self.rows);
+        let (Sizes { sequences, tokens, .. }, first, rows) = (self.sizes, self.first(), self.rows);
         (0..sequences).flat_map(move |sequence| (first..tokens).map(move |t| rows.of(sequence * tokens + t)))
     }
 }
@@ -113,24 +138,28 @@ impl<T: Real> Block<T> {
     pub fn forward(&mut self, at: At<T>, stream: &[T], out: &mut Vec<T>, scratch: &mut Scratch<T>) {
         let (sizes, places) = (at.sizes, at.places);
         let (width, padded) = (sizes.width, sizes.padded());
-        let rows = stream.len() / width;
-        let Scratch { room, weights } = scratch;
-        self.normalised.forward(places.norm, at.weights, stream);
-
-        let (queries, offset, stride) = at.query_span(rows);
-        let qkv = self.weights.take_qkv(sizes, at.weights[places.qkv], weights);
-        self.q.resize(queries * padded, T::zero());
-        let query_rows = Matrix::spaced(&self.normalised.rows()[offset..], queries, width, stride);
-        product(query_rows, Matrix::spaced(qkv, width, padded, 3 * padded), &mut self.q, false);
-        self.kv.resize(rows * 2 * padded, T::zero());
-        let all_rows = Matrix::rows(self.normalised.rows(), rows, width);
-        product(all_rows, Matrix::spaced(&qkv[padded..], width, 2 * padded, 3 * padded), &mut self.kv, false);
-
         let attending = at.attending();
         let count = sizes.sequences * attending.count();
+        self.normalised.forward(places.norm, at.weights, stream);
+
+        let Scratch { q, kv, weights, .. } = scratch;
+        let qkv = self.weights.take_qkv(sizes, at.weights[places.qkv], weights);
+        match at.rows {
+            Rows::Each => {
+                at.ask(qkv, self.normalised.rows(), [&mut self.q, &mut self.kv]);
+                at.standing().turn_all([lanes_mut(&mut self.q), lanes_mut(&mut self.kv)], T::one());
+            }
+            Rows::Shared(of_tokens) => {
+                at.ask(qkv, self.normalised.rows(), [&mut *q, &mut *kv]);
+                self.q.resize(count * padded, T::zero());
+                self.kv.resize(of_tokens.len() * 2 * padded, T::zero());
+                at.standing().bring(of_tokens, [lanes(q), lanes(kv)], [lanes_mut(&mut self.q), lanes_mut(&mut self.kv)]);
+            }
+        }
+
         self.z.resize(count * padded, T::zero());
         self.pattern.resize(count * sizes.groups * sizes.tokens, [T::zero(); LANES]);
-        attending.forward(Asked { q: lanes(&self.q), kv: lanes(&self.kv) }, lanes_mut(&mut self.z), &mut self.pattern, room);
+        attending.forward(Asked { q: lanes(&self.q), kv: lanes(&self.kv) }, lanes_mut(&mut self.z), &mut self.pattern);
 
         let middle = if places.mlp.is_some() { &mut self.middle } else { &mut *out };
         middle.resize(count * width, T::zero());
@@ -174,7 +203,7 @@ impl<T: Real> Block<T> {
         if let Some(places) = &places.mlp {
             self.mlp.backward(places, at.weights, &self.middle, grads, of)?;
         }
-        let Scratch { room, weights } = &mut grads.scratch;
+        let Scratch { q, kv, scores, weights } = &mut grads.scratch;
         let attending = at.attending();
         let count = sizes.sequences * attending.count();
 
@@ -190,12 +219,29 @@ impl<T: Real> Block<T> {
         for (room, size) in [(&mut grads.q, queries * padded), (&mut grads.kv, rows * 2 * padded)] {
             room.resize(size, T::zero());
         }
-        if attending.shares() {
-            grads.q.fill(T::zero());
-            grads.kv.fill(T::zero());
-        }
         let asked = Asked { q: lanes(&self.q), kv: lanes(&self.kv) };
-        attending.backward(asked, &self.pattern, lanes(&grads.z), [lanes_mut(&mut grads.q), lanes_mut(&mut grads.kv)], room);
+        let (of_q, of_kv) = (attending.count() * sizes.vectors(), sizes.tokens * 2 * sizes.vectors());
+        let (grad_q, grad_kv, grad_z) = (lanes_mut(&mut grads.q), lanes_mut(&mut grads.kv), lanes(&grads.z));
+        match at.rows {
+            Rows::Each => {
+                for sequence in 0..sizes.sequences {
+                    let own = [part_mut(grad_q, sequence, of_q), part_mut(grad_kv, sequence, of_kv)];
+                    attending.backward(sequence, asked, (&self.pattern, grad_z), own, scores);
+                }
+                at.standing().turn_all([grad_q, grad_kv], -T::one());
+            }
+            Rows::Shared(of_tokens) => {
+                grad_q.fill([T::zero(); LANES]);
+                grad_kv.fill([T::zero(); LANES]);
+                q.resize(of_q * LANES, T::zero());
+                kv.resize(of_kv * LANES, T::zero());
+                let (q, kv) = (lanes_mut(q), lanes_mut(kv));
+                for (sequence, of_tokens) in of_tokens.chunks_exact(sizes.tokens).enumerate() {
+                    attending.backward(sequence, asked, (&self.pattern, grad_z), [q, kv], scores);
+                    at.standing().give_back(of_tokens, [q, kv], [grad_q, grad_kv]);
+                }
+            }
+        }
 
         grads.qkv_weight.resize(3 * padded * width, T::zero());
         let (grad_q_weight, grad_kv_weight) = grads.qkv_weight.split_at_mut(padded * width);

@@ -93,12 +93,11 @@ pub(super) fn softmax<T: Real>(scores: &mut [Lanes<T>]) {
     }
 }
 
-/// The vectors of some heads turned by the angles of a position, or back with `direction` −1: pairs of dimensions (0, 1), (2, 3), …
+/// Turns the vectors of eight heads by the angles of a position, or back with `direction` −1: pairs of dimensions (0, 1), (2, 3), …
 #[inline(always)]
-pub(super) fn turn<T: Real>(from: &[Lanes<T>], to: &mut [Lanes<T>], turns: &[(T, T)], direction: T) {
-    let pairs = from.as_chunks::<2>().0.iter().zip(to.as_chunks_mut::<2>().0);
-    for ((&[a, b], to), &(cosine, sine)) in pairs.zip(turns) {
-        let (cosine, sine) = ([cosine; LANES], [direction * sine; LANES]);
-        *to = [minus(times(a, cosine), times(b, sine)), plus(times(a, sine), times(b, cosine))];
+pub(super) fn turn<T: Real>(vectors: &mut [Lanes<T>], turns: &[(T, T)], direction: T) {
+    for (pair, &(cosine, sine)) in vectors.as_chunks_mut::<2>().0.iter_mut().zip(turns) {
+        let ([a, b], cosine, sine) = (*pair, [cosine; LANES], [direction * sine; LANES]);
+        *pair = [minus(times(a, cosine), times(b, sine)), plus(times(a, sine), times(b, cosine))];
     }
 }

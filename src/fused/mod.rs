@@ -17,8 +17,8 @@ mod norm;
 mod output;
 mod places;
 mod scene;
-mod sequence;
 mod sizes;
+mod standing;
 mod step;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use super::norm::Normalised;
 use super::scene::View;
 use crate::ops::Real;
+use crate::ops::in_widest_vectors;
 use crate::ops::matrix::{Matrix, product};
 
 /// What the output leaves for the backward pass.
@@ -11,6 +12,17 @@ pub(super) struct Output<T> {
     normalised: Normalised<T>,
     /// Logits `[C, B]`, sequences side by side; then their gradient.
     logits: Vec<T>,
+}
+
+/// e to the logits `[C, B]` less each sequence's largest, and their sums over the classes.
+#[inline(always)]
+fn exponentials<T: Real>(logits: &mut [T], largest: &[T], totals: &mut [T]) {
+    for row in logits.chunks_exact_mut(largest.len()) {
+        for ((logit, &largest), total) in row.iter_mut().zip(largest).zip(&mut *totals) {
+            *logit = (*logit - largest).exponential();
+            *total += *logit;
+        }
+    }
 }
 
 impl<T: Real> Output<T> {
@@ -35,12 +47,7 @@ impl<T: Real> Output<T> {
         let targets: Vec<usize> = drawn.targets(sizes.pairs).collect();
         let of_targets: Vec<T> = targets.iter().enumerate().map(|(sequence, &target)| self.logits[target * sequences + sequence]).collect();
         let mut totals = vec![T::zero(); sequences];
-        for row in self.logits.chunks_exact_mut(sequences) {
-            for ((logit, &largest), total) in row.iter_mut().zip(&largest).zip(&mut totals) {
-                *logit = (*logit - largest).exponential();
-                *total += *logit;
-            }
-        }
+        in_widest_vectors(|| exponentials(&mut self.logits, &largest, &mut totals));
         let count = T::of(sequences as f64);
         let losses = largest.iter().zip(&totals).zip(&of_targets).map(|((&largest, &total), &target)| largest + total.ln() - target);
         let loss = losses.sum::<T>() / count;

@@ -1,7 +1,7 @@
 //! Descent in place: parameters and moments are overwritten, nothing is allocated.
 
 use super::lend::overwrite;
-use super::{Real, for_real, look, squares};
+use super::{Real, for_real, in_widest_vectors, look, squares};
 use candle_core::{DType, Result, Tensor, Var};
 
 const BETA: (f64, f64) = (0.9, 0.999);
@@ -94,6 +94,11 @@ impl<T: Real> Rule<T> {
     /// Not inlined: as arguments the compiler knows that the slices do not overlap.
     #[inline(never)]
     fn descend(&self, parameter: &mut [T], first: &mut [T], second: &mut [T], grad: &[T]) {
+        in_widest_vectors(|| self.descend_each(parameter, first, second, grad));
+    }
+
+    #[inline(always)]
+    fn descend_each(&self, parameter: &mut [T], first: &mut [T], second: &mut [T], grad: &[T]) {
         let Self { rate, scale, root } = *self;
         let (keep, take) = ((T::of(BETA.0), T::of(BETA.1)), (T::of(1.0 - BETA.0), T::of(1.0 - BETA.1)));
         let epsilon = T::of(EPSILON);

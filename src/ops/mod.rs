@@ -19,6 +19,7 @@ pub(crate) mod lend;
 mod linear;
 pub(crate) mod matrix;
 mod tokens;
+mod widest;
 
 pub use adam::{Adam, adam, correction, descend};
 pub(crate) use attention::angles;
@@ -30,6 +31,7 @@ pub use layer_norm::{layer_norm, layer_norm_composed};
 pub use linear::{Plus, linear, linear_composed};
 pub use matrix::keep_products_plain;
 pub use tokens::{interleave, pick, tokens};
+pub(crate) use widest::in_widest_vectors;
 
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, WithDType, bail};
 use std::ops::{Add, Mul, Sub};
