@@ -30,25 +30,36 @@ impl HeadMeasures {
     /// # Shapes
     /// `pattern` [B, H, T, T], `labels` u32 [B, P].
     pub fn append(&mut self, layer: usize, pattern: &Tensor, labels: &Tensor) -> Result<()> {
-        let (sequences, heads, tokens, _) = pattern.dims4()?;
-        let pairs = labels.dim(1)?;
+        let (_, heads, tokens, _) = pattern.dims4()?;
+        let pattern = pattern.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.contiguous()?;
+        crate::ops::look(&pattern, |numbers: &[f32]| {
+            let at = |sequence, head, t, s| numbers[((sequence * heads + head) * tokens + t) * tokens + s];
+            self.append_each(layer, heads, at, labels)
+        })
+    }
+
+    /// The same of patterns of which `at` tells, for a sequence and a head, how much a token attends to another.
+    pub fn append_each(
+        &mut self,
+        layer: usize,
+        heads: usize,
+        at: impl Fn(usize, usize, usize, usize) -> f32,
+        labels: &Tensor,
+    ) -> Result<()> {
+        let (sequences, pairs) = labels.dims2()?;
         self.heads = heads;
         self.sums.resize(self.sums.len().max((layer + 1) * heads), [0.0; 6]);
         self.sequences.resize(self.sequences.len().max(layer + 1), 0);
         self.sequences[layer] += sequences;
         let labels: Vec<u32> = labels.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?;
-        let pattern = pattern.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.contiguous()?;
-        crate::ops::look(&pattern, |pattern: &[f32]| {
-            for (pattern, labels) in pattern.chunks_exact(heads * tokens * tokens).zip(labels.chunks_exact(pairs)) {
-                for (head, pattern) in pattern.chunks_exact(tokens * tokens).enumerate() {
-                    let sums = &mut self.sums[layer * heads + head];
-                    for (sum, value) in sums.iter_mut().zip(measures(pattern, labels)) {
-                        *sum += value;
-                    }
+        for (sequence, labels) in labels.chunks_exact(pairs).enumerate() {
+            for (head, sums) in self.sums[layer * heads..][..heads].iter_mut().enumerate() {
+                for (sum, value) in sums.iter_mut().zip(measures(|t, s| at(sequence, head, t, s), labels)) {
+                    *sum += value;
                 }
             }
-            Ok(())
-        })
+        }
+        Ok(())
     }
 
     /// Adds the attributions of all heads, layer by layer, of so many sequences (see [`crate::weights::attribution`]).
@@ -90,11 +101,12 @@ impl HeadMeasures {
     }
 }
 
-/// The measures of one pattern `[T, T]`.
-fn measures(pattern: &[f32], labels: &[u32]) -> [f64; 6] {
+/// The measures of one pattern.
+#[inline(always)]
+fn measures(at: impl Fn(usize, usize) -> f32, labels: &[u32]) -> [f64; 6] {
     let context = labels.len() - 1;
     let tokens = 2 * context + 1;
-    let at = |t: usize, s: usize| f64::from(pattern[t * tokens + s]);
+    let at = |t: usize, s: usize| f64::from(at(t, s));
     let (mut strength, mut previous, mut itself, mut to_labels, mut to_exemplars) = (0.0, 0.0, 0.0, 0.0, 0.0);
     for pair in 0..context {
         let (exemplar, label) = (2 * pair, 2 * pair + 1);

@@ -7,7 +7,7 @@ use optogen::bank::ClassBank;
 use optogen::clamp::{Fusible, Now, Plan};
 use optogen::components::{Evaluator, EvaluatorSequences, Measured};
 use optogen::experiment::MeasureSpec;
-use optogen::fused::FusedEvaluation;
+use optogen::fused::{FusedEvaluation, Pattern};
 use optogen::gate::Gate;
 use optogen::heads::HeadMeasures;
 use optogen::metrics::Metrics;
@@ -50,16 +50,6 @@ impl<'a> Way<'a> {
 /// together in their order, so that the sums do not depend on the threads.
 const BLOCK: usize = 16;
 
-/// What a pass shows.
-struct Shown {
-    /// `[1, B, C]`.
-    logits: Tensor,
-    /// Of each layer, where heads are measured.
-    patterns: Vec<Tensor>,
-    /// What each head adds to the right answer, layer by layer, where that is asked for.
-    attributions: Vec<f64>,
-}
-
 impl Measuring<'_> {
     /// The metrics that the transformer has on all sequences of an evaluator and, where that is asked for, how each head attends and what it adds.
     pub fn measure(&self, evaluator: &Evaluator) -> Result<Measured> {
@@ -92,47 +82,55 @@ impl Measuring<'_> {
         for chunk in chunks {
             let input = chunk.tokens(self.bank, self.transformer.parameters().device())?;
             let labels = input.labels.squeeze(0)?;
-            let shown = match (&self.way, &mut fused) {
-                (Way::Fused(fusible), Some(fused)) => self.fused(fused, &input, fusible)?,
-                (Way::Gate(plan, now), _) => self.gated(&input, plan, now, &labels)?,
+            let logits = match (&self.way, &mut fused) {
+                (Way::Fused(fusible), Some(fused)) => self.fused(fused, &input, fusible, &labels, &mut measured)?,
+                (Way::Gate(plan, now), _) => self.gated(&input, plan, now, &labels, &mut measured)?,
                 (Way::Fused(_), None) => return Err(Error::Invalid("a fused pass is gone".into())),
             };
-            measured.metrics.append(&shown.logits.squeeze(0)?, &labels)?;
-            if let Some(heads) = &mut measured.heads {
-                for (layer, pattern) in shown.patterns.iter().enumerate() {
-                    heads.append(layer, &pattern.squeeze(0)?, &labels)?;
-                }
-                if self.measures.attribution {
-                    heads.attribute(&shown.attributions, labels.dim(0)?);
-                }
-            }
+            measured.metrics.append(&logits.squeeze(0)?, &labels)?;
         }
         Ok(measured)
     }
 
-    fn fused(&self, fused: &mut FusedEvaluation, input: &Tokens, fusible: &Fusible) -> Result<Shown> {
-        let (heads, clamps) = (self.measures.heads, fusible.clamps(input)?);
-        let (logits, patterns) = with_workspace(|workspace| fused.forward(workspace, self.transformer, input, &clamps, heads))?;
-        Ok(Shown { logits, patterns, attributions: Vec::new() })
+    /// Logits `[1, B, C]`; heads are measured on the way.
+    fn fused(
+        &self,
+        fused: &mut FusedEvaluation,
+        input: &Tokens,
+        fusible: &Fusible,
+        labels: &Tensor,
+        measured: &mut Measured,
+    ) -> Result<Tensor> {
+        let clamps = fusible.clamps(input)?;
+        with_workspace(|workspace| {
+            let Some(heads) = &mut measured.heads else {
+                return Ok(fused.forward(workspace, self.transformer, input, &clamps, None)?);
+            };
+            let mut look = |layer: usize, pattern: Pattern<f32>| {
+                heads.append_each(layer, pattern.heads(), |sequence, head, t, s| pattern.at(sequence, head, t, s), labels)
+            };
+            Ok(fused.forward(workspace, self.transformer, input, &clamps, Some(&mut look))?)
+        })
     }
 
-    fn gated(&self, input: &Tokens, plan: &Plan, now: &Now, labels: &Tensor) -> Result<Shown> {
-        let MeasureSpec { heads, attribution, .. } = *self.measures;
+    /// The same through the gate.
+    fn gated(&self, input: &Tokens, plan: &Plan, now: &Now, labels: &Tensor, measured: &mut Measured) -> Result<Tensor> {
         let layers = self.transformer.architecture().layers;
         let in_layers = |site: Site, wanted: bool| (0..layers).filter(move |_| wanted).map(move |layer| (site, Some(layer)));
-        let mut gate = Gate::looking_at(in_layers(Site::Pattern, heads));
+        let mut gate = Gate::looking_at(in_layers(Site::Pattern, measured.heads.is_some()));
         let logits = plan.forward(self.transformer, input, now, &mut gate)?;
-        let patterns = gate.take_seen().into_iter().map(|(_, pattern)| pattern).collect();
-        let attributions = if heads && attribution {
+        let Some(heads) = &mut measured.heads else { return Ok(logits) };
+        for (layer, (_, pattern)) in gate.take_seen().into_iter().enumerate() {
+            heads.append(layer, &pattern.squeeze(0)?, labels)?;
+        }
+        if self.measures.attribution {
             // In a pass of its own, since looking at these sites takes the composed way.
             let last = (Site::ResidualPost, Some(layers - 1));
             let mut gate = Gate::looking_at(in_layers(Site::Z, true).chain([last]));
             plan.forward(self.transformer, input, now, &mut gate)?;
-            self.attributions(&gate.take_seen(), last, labels)?
-        } else {
-            Vec::new()
-        };
-        Ok(Shown { logits, patterns, attributions })
+            heads.attribute(&self.attributions(&gate.take_seen(), last, labels)?, labels.dim(0)?);
+        }
+        Ok(logits)
     }
 
     fn attributions(&self, seen: &[(Place, Tensor)], last: Place, labels: &Tensor) -> Result<Vec<f64>> {

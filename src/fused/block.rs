@@ -4,6 +4,7 @@ use super::attention::{Asked, Attending};
 use super::clamps::Clamped;
 use super::lanes::{LANES, Lanes, part_mut};
 use super::norm::Normalised;
+use super::pattern::Pattern;
 use super::places::{BlockPlaces, MlpPlaces};
 use super::sizes::{Rows, Sizes};
 use super::standing::Standing;
@@ -177,22 +178,9 @@ impl<T: Real> Block<T> {
         }
     }
 
-    /// The pattern of the forward pass before, in which every token attended, `[B, H, T, T]`.
-    pub fn pattern(&self, sizes: Sizes) -> Vec<T> {
-        let Sizes { sequences, tokens, heads, groups, .. } = sizes;
-        let mut pattern = Vec::with_capacity(sequences * heads * tokens * tokens);
-        for own in self.pattern.chunks_exact(tokens * groups * tokens) {
-            for head in 0..heads {
-                for t in 0..tokens {
-                    let row = &own[(t * groups + head / LANES) * tokens..][..tokens];
-                    let seen = sizes.seen(t);
-                    pattern.extend(row[..seen].iter().map(|lanes| lanes[head % LANES]));
-                    // What a token does not see was never written.
-                    pattern.extend(std::iter::repeat_n(T::zero(), tokens - seen));
-                }
-            }
-        }
-        pattern
+    /// The pattern of the forward pass before, in which every token attended.
+    pub fn pattern(&self, sizes: Sizes) -> Pattern<'_, T> {
+        Pattern { sizes, lanes: &self.pattern }
     }
 
     /// From the gradient of what comes out of the block, `grads.stream`, to that of what went in, in its place.

@@ -1,10 +1,13 @@
-//! A forward pass for evaluation: logits at the query and, where they are asked for, the pattern of every head.
+//! A forward pass for evaluation: logits at the query and, where somebody looks at them, the patterns of all heads.
 
 use super::scene::{Plan, Scene};
-use super::{Clamps, Workspace};
+use super::{Clamps, Pattern, Workspace};
 use crate::ops::Real;
 use crate::transformer::{Tokens, Transformer};
 use candle_core::{Result, Tensor, bail};
+
+/// What is shown the patterns of a layer.
+pub type Look<'l, T> = &'l mut dyn FnMut(usize, Pattern<T>) -> Result<()>;
 
 /// Such passes of one model.
 pub struct FusedEvaluation<T: Real = f32> {
@@ -23,19 +26,19 @@ impl<T: Real> FusedEvaluation<T> {
         Ok(Self { plan: Plan::new(transformer)? })
     }
 
-    /// Logits `[1, B, C]` and, with `patterns`, that of each layer, `[1, B, H, T, T]`.
+    /// Logits `[1, B, C]`; `look`, if there is one, is shown the patterns of each layer.
     pub fn forward(
         &mut self,
         workspace: &mut Workspace<T>,
         transformer: &Transformer,
         input: &Tokens,
         clamps: &Clamps,
-        patterns: bool,
-    ) -> Result<(Tensor, Vec<Tensor>)> {
+        mut look: Option<Look<T>>,
+    ) -> Result<Tensor> {
         let sizes = self.plan.sizes(input)?;
         let scene = Scene::new(transformer, input)?;
         let view = scene.of_member(&self.plan, sizes, 0)?;
-        let (layers, mut seen) = (view.places.blocks.len(), Vec::new());
+        let layers = view.places.blocks.len();
         workspace.reserve(layers);
         view.clamp(clamps, &mut workspace.clamped)?;
         // Nothing is kept for a backward pass, so all blocks use the memory of one.
@@ -44,22 +47,21 @@ impl<T: Real> FusedEvaluation<T> {
         let block = &mut blocks[0];
         embedding.forward(&view, below);
         for (layer, clamped) in clamped.iter().enumerate() {
-            let query_alone = layer + 1 == layers && !patterns;
+            let query_alone = layer + 1 == layers && look.is_none();
             block.forward(view.block(layer, embedding, query_alone, clamped), below, above, &mut grads.scratch);
-            if patterns {
-                let shape = (1, sizes.sequences, sizes.heads, sizes.tokens, sizes.tokens);
-                seen.push(Tensor::from_vec(block.pattern(sizes), shape, input.features.device())?);
+            if let Some(look) = &mut look {
+                look(layer, block.pattern(sizes))?;
             }
             std::mem::swap(below, above);
         }
         let width = sizes.width;
-        if patterns {
+        if look.is_some() {
             above.clear();
             below.chunks_exact(sizes.tokens * width).for_each(|own| above.extend_from_slice(&own[own.len() - width..]));
             std::mem::swap(below, above);
         }
         let logits = output.logits(&view, below);
         let classes = logits.len() / sizes.sequences;
-        Ok((Tensor::from_vec(logits, (1, sizes.sequences, classes), input.features.device())?, seen))
+        Tensor::from_vec(logits, (1, sizes.sequences, classes), input.features.device())
     }
 }

@@ -15,6 +15,7 @@ mod input;
 mod lanes;
 mod norm;
 mod output;
+mod pattern;
 mod places;
 mod scene;
 mod sizes;
@@ -27,5 +28,6 @@ mod workspace;
 
 pub use clamps::{Clamps, Given, Silenced};
 pub use evaluation::FusedEvaluation;
+pub use pattern::Pattern;
 pub use step::Fused;
 pub use workspace::Workspace;

@@ -112,14 +112,24 @@ fn check_evaluation(workspace: &mut Workspace<f64>, transformer: &Transformer, i
     gate.put_first(at_the_gate(transformer.architecture(), clamps));
     transformer.forward(input, &mut gate).unwrap();
     let mut evaluation = FusedEvaluation::<f64>::new(transformer).unwrap();
-    for patterns in [true, false] {
-        let (own, seen) = evaluation.forward(workspace, transformer, input, clamps, patterns).unwrap();
-        assert!(distance(&own, logits) < 1e-12 * largest(logits).max(1.0));
-        assert_eq!(seen.len(), if patterns { layers } else { 0 });
-        for (own, (_, expected)) in seen.iter().zip(gate.take_seen()) {
-            assert!(distance(own, &expected) < 1e-12);
+    let (sequences, tokens) = (input.examples.dims()[1], 2 * input.examples.dims()[2] - 1);
+    let (mut seen, mut heads) = (Vec::new(), 0);
+    let mut look = |layer: usize, pattern: Pattern<f64>| {
+        assert_eq!(layer * sequences * pattern.heads() * tokens * tokens, seen.len());
+        heads = pattern.heads();
+        for place in 0..sequences * heads * tokens * tokens {
+            let (row, s) = (place / tokens, place % tokens);
+            seen.push(pattern.at(row / tokens / heads, row / tokens % heads, row % tokens, s));
         }
-    }
+        Ok(())
+    };
+    let own = evaluation.forward(workspace, transformer, input, clamps, Some(&mut look)).unwrap();
+    assert!(distance(&own, logits) < 1e-12 * largest(logits).max(1.0));
+    let seen = Tensor::from_vec(seen, (layers, sequences, heads, tokens, tokens), &Device::Cpu).unwrap();
+    let expected: Vec<Tensor> = gate.take_seen().into_iter().map(|(_, pattern)| pattern).collect();
+    assert!(distance(&seen, &Tensor::cat(&expected, 0).unwrap()) < 1e-12);
+    let own = evaluation.forward(workspace, transformer, input, clamps, None).unwrap();
+    assert!(distance(&own, logits) < 1e-12 * largest(logits).max(1.0));
 }
 
 #[test]

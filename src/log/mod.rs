@@ -3,6 +3,7 @@
 //! Times stand in `timing` and in the run's row alone, so that the other tables of two runs can be compared.
 
 mod parquet_file;
+mod row_groups;
 mod run_row;
 mod schema;
 mod table;

@@ -4,70 +4,123 @@
 //! again to read the rows; where the file was replaced in between, it would look for the footer in the wrong place. So a table that grows keeps every
 //! byte that it had, the old footer included: new rows and a footer for all of them follow. Whatever of the file a reader knows stays true.
 
+use super::row_groups::{Encoded, GROUP, batches, encode, file_of, metadata, moved, place};
 use crate::{Error, Result, durable};
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::file::metadata::{FileMetaData, ParquetMetaData, ParquetMetaDataReader, ParquetMetaDataWriter, RowGroupMetaData};
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::schema::types::ColumnPath;
-use std::fs::{self, File};
-use std::io::Write;
+use parquet::file::metadata::{FileMetaData, ParquetMetaData, ParquetMetaDataWriter, RowGroupMetaData};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-/// Old footers are dead weight: with so many row groups a file is written anew.
-const MOST_ROW_GROUPS: usize = 32;
+/// What a Parquet file begins with.
+const MAGIC: &[u8] = b"PAR1";
+
+/// Old footers and old last groups are dead weight: once they have come to so many bytes, and to as many as what is alive, a file is written anew.
+const MOST_DEAD: u64 = if cfg!(test) { 1 << 14 } else { 1 << 22 };
 
 /// All rows of a Parquet file.
 ///
 /// # Errors
 /// It is damaged, or not a table of ours.
 pub fn read_table(path: &Path) -> Result<Vec<RecordBatch>> {
-    batches(path)?.collect()
+    batches(path, 0)?.collect()
 }
 
-/// The rows of a Parquet file, some at a time.
-fn batches(path: &Path) -> Result<impl Iterator<Item = Result<RecordBatch>> + '_> {
-    let file = File::open(path).map_err(Error::file(path))?;
-    let damaged = move |error: &dyn std::fmt::Display| Error::damaged(path, format!("not a readable Parquet file: {error}"));
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| builder.with_batch_size(1 << 14).build());
-    Ok(reader.map_err(|error| damaged(&error))?.map(move |batch| batch.map_err(|error| damaged(&error))))
-}
-
-/// Writes a whole Parquet file: zstd, floats split into byte streams, strings as dictionaries, page checksums by the format's default.
+/// Writes a whole Parquet file (see [`super::row_groups`]).
 ///
 /// # Errors
 /// It cannot be written.
 pub fn write_parquet(path: &Path, schema: &SchemaRef, rows: &[RecordBatch]) -> Result<()> {
-    durable::write_file(path, |file| encode(file, schema, rows.iter().cloned().map(Ok)))
+    let groups = encode(schema, rows)?;
+    durable::write_file(path, |file| {
+        file.write_all(MAGIC).map_err(Error::file(path))?;
+        end(path, file, (Vec::new(), MAGIC.len() as u64), &groups, &head(schema)?)
+    })
 }
 
-/// Writes a Parquet file anew, as one row group, with more rows at its end.
-pub(super) fn rewrite_parquet(path: &Path, schema: &SchemaRef, more: &[RecordBatch]) -> Result<()> {
-    let old = batches(path)?;
-    durable::write_file(path, |file| encode(file, schema, old.chain(more.iter().cloned().map(Ok))))
-}
-
-/// Adds rows to a Parquet file of `write_parquet`; see the head of this file.
+/// Adds rows to a Parquet file of `write_parquet`, which keeps every byte it has; see the head of this file.
 pub(super) fn append_parquet(path: &Path, schema: &SchemaRef, rows: &[RecordBatch]) -> Result<()> {
     if rows.iter().all(|batch| batch.num_rows() == 0) {
         return Ok(());
     }
-    let old = metadata(&File::open(path).map_err(Error::file(path))?)?;
-    if old.num_row_groups() >= MOST_ROW_GROUPS {
+    let mut old = Old::open(path)?;
+    let alive: u64 = old.whole.iter().map(place).map(|place| place.end - place.start).sum();
+    if old.length.saturating_sub(alive) > MOST_DEAD.max(alive) {
         return rewrite_parquet(path, schema, rows);
     }
-    let mut fresh = Vec::new();
-    encode(&mut fresh, schema, rows.iter().cloned().map(Ok))?;
-    let old_bytes = fs::read(path).map_err(Error::file(path))?;
-    let new = metadata(&Bytes::copy_from_slice(&fresh))?;
-    let moved = new.row_groups().iter().map(|group| moved(group, old_bytes.len() as i64));
-    let groups = old.row_groups().iter().cloned().map(Ok).chain(moved).collect::<Result<Vec<_>>>()?;
-    let head = old.file_metadata();
-    let merged = FileMetaData::new(
+    let groups = old.grown(schema, rows)?;
+    durable::write_file(path, |file| {
+        io::copy(&mut old.file, file).map_err(Error::file(path))?;
+        end(path, file, (old.whole, old.length), &groups, &head(schema)?)
+    })
+}
+
+/// Adds rows to a Parquet file, and leaves out what growing left in it: it becomes the file that `write_parquet` would have written.
+pub(super) fn rewrite_parquet(path: &Path, schema: &SchemaRef, rows: &[RecordBatch]) -> Result<()> {
+    let mut old = Old::open(path)?;
+    let groups = old.grown(schema, rows)?;
+    durable::write_file(path, |file| {
+        file.write_all(MAGIC).map_err(Error::file(path))?;
+        let (mut whole, mut length) = (Vec::new(), MAGIC.len() as u64);
+        for group in &old.whole {
+            let place = place(group);
+            old.file.seek(SeekFrom::Start(place.start)).map_err(Error::file(path))?;
+            whole.push(moved(group, length, whole.len())?);
+            length += io::copy(&mut (&mut old.file).take(place.end - place.start), file).map_err(Error::file(path))?;
+        }
+        end(path, file, (whole, length), &groups, &head(schema)?)
+    })
+}
+
+/// A file that gets more rows.
+struct Old<'a> {
+    path: &'a Path,
+    file: File,
+    length: u64,
+    /// Groups that stay as they are.
+    whole: Vec<RowGroupMetaData>,
+}
+
+impl<'a> Old<'a> {
+    fn open(path: &'a Path) -> Result<Self> {
+        let file = File::open(path).map_err(Error::file(path))?;
+        let length = file.metadata().map_err(Error::file(path))?.len();
+        let groups = metadata(&file)?.row_groups().to_vec();
+        let whole = groups.into_iter().take_while(|group| group.num_rows() == GROUP as i64).collect();
+        let mut old = Self { path, file, length, whole };
+        old.file.rewind().map_err(Error::file(path))?;
+        Ok(old)
+    }
+
+    /// The groups that follow the whole ones, with more rows.
+    fn grown(&self, schema: &SchemaRef, more: &[RecordBatch]) -> Result<Vec<Encoded>> {
+        let mut rows = batches(self.path, self.whole.len())?.collect::<Result<Vec<_>>>()?;
+        rows.extend_from_slice(more);
+        encode(schema, &rows)
+    }
+}
+
+/// What a footer of these columns says of the whole file.
+fn head(schema: &SchemaRef) -> Result<FileMetaData> {
+    Ok(metadata(&Bytes::from(file_of(schema, None)?))?.file_metadata().clone())
+}
+
+/// Ends a file that has come to so many bytes, with these groups in it: more groups, and the footer.
+fn end(
+    path: &Path,
+    file: &mut impl Write,
+    (mut groups, mut length): (Vec<RowGroupMetaData>, u64),
+    more: &[Encoded],
+    head: &FileMetaData,
+) -> Result<()> {
+    for group in more {
+        groups.push(moved(&group.metadata, length, groups.len())?);
+        file.write_all(group.bytes()).map_err(Error::file(path))?;
+        length += group.bytes().len() as u64;
+    }
+    let head = FileMetaData::new(
         head.version(),
         groups.iter().map(RowGroupMetaData::num_rows).sum(),
         head.created_by().map(str::to_owned),
@@ -75,59 +128,14 @@ pub(super) fn append_parquet(path: &Path, schema: &SchemaRef, rows: &[RecordBatc
         head.schema_descr_ptr(),
         head.column_orders().cloned(),
     );
-    durable::write_file(path, |file| {
-        file.write_all(&old_bytes).and_then(|()| file.write_all(&fresh)).map_err(Error::file(path))?;
-        Ok(ParquetMetaDataWriter::new(file, &ParquetMetaData::new(merged, groups)).finish()?)
-    })
-}
-
-fn metadata(file: &impl parquet::file::reader::ChunkReader) -> Result<ParquetMetaData> {
-    Ok(ParquetMetaDataReader::new().parse_and_finish(file)?)
-}
-
-/// A row group that lies so many bytes further on.
-fn moved(group: &RowGroupMetaData, by: i64) -> Result<RowGroupMetaData> {
-    let columns = group.columns().iter().map(|column| {
-        let further = |offset: Option<i64>| offset.map(|offset| offset + by);
-        let moved = column.clone().into_builder().set_data_page_offset(column.data_page_offset() + by);
-        Ok(moved.set_dictionary_page_offset(further(column.dictionary_page_offset())).build()?)
-    });
-    let columns = columns.collect::<Result<_>>()?;
-    let offset = group.file_offset().map_or(by, |offset| offset + by);
-    Ok(group.clone().into_builder().set_column_metadata(columns).set_file_offset(offset).build()?)
-}
-
-fn encode(to: impl Write + Send, schema: &SchemaRef, rows: impl Iterator<Item = Result<RecordBatch>>) -> Result<()> {
-    let mut properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
-        // Places of pages would have to be moved when the file grows, and nobody needs them in small tables.
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_offset_index_disabled(true);
-    for field in schema.fields() {
-        let column = ColumnPath::from(field.name().as_str());
-        properties = match field.data_type() {
-            DataType::Float32 | DataType::Float64 => {
-                properties.set_column_dictionary_enabled(column.clone(), false).set_column_encoding(column, Encoding::BYTE_STREAM_SPLIT)
-            }
-            DataType::Int64 => {
-                properties.set_column_dictionary_enabled(column.clone(), false).set_column_encoding(column, Encoding::DELTA_BINARY_PACKED)
-            }
-            _ => properties,
-        };
-    }
-    let mut writer = ArrowWriter::try_new(to, schema.clone(), Some(properties.build()))?;
-    for batch in rows {
-        // Journals carry one more entry of metadata than the table.
-        writer.write(&RecordBatch::try_new(schema.clone(), batch?.columns().to_vec())?)?;
-    }
-    writer.close()?;
-    Ok(())
+    Ok(ParquetMetaDataWriter::new(file, &ParquetMetaData::new(head, groups)).finish()?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use arrow::array::{Array, Float64Array, Int64Array};
+    use std::fs;
     use std::sync::Arc;
 
     fn rows(from: i64, count: i64) -> RecordBatch {
@@ -163,15 +171,43 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_many_row_groups_is_written_anew() {
+    fn a_file_of_which_most_is_dead_is_written_anew() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("timing.parquet");
         let schema = crate::log::schema("timing");
         write_parquet(&path, &schema, &[]).unwrap();
+        let mut anew = 0;
         for turn in 0..100 {
+            let before = fs::read(&path).unwrap();
             append_parquet(&path, &schema, &[rows(turn, 1)]).unwrap();
-            assert!(metadata(&File::open(&path).unwrap()).unwrap().num_row_groups() <= MOST_ROW_GROUPS);
+            let after = fs::read(&path).unwrap();
+            anew += usize::from(!after.starts_with(&before));
+            assert!(after.len() < 3 << 14, "{}", after.len());
         }
+        assert!((1..10).contains(&anew), "{anew}");
         assert_eq!(sequences(&read_table(&path).unwrap()), (0..100).collect::<Vec<_>>());
+    }
+
+    /// However it came about.
+    #[test]
+    fn a_file_is_its_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let [at_once, grown] = ["at_once.parquet", "grown.parquet"].map(|name| folder.path().join(name));
+        let schema = crate::log::schema("timing");
+        write_parquet(&at_once, &schema, &[rows(0, 3 * GROUP as i64 + 5)]).unwrap();
+        for cuts in [vec![1, 16, 31], vec![16, 32, 48], vec![5, 6, 7, 50], vec![]] {
+            write_parquet(&grown, &schema, &[]).unwrap();
+            let mut first = 0;
+            for cut in cuts {
+                append_parquet(&grown, &schema, &[rows(first, cut - first)]).unwrap();
+                first = cut;
+            }
+            let last = 3 * GROUP as i64 + 5;
+            rewrite_parquet(&grown, &schema, &[rows(first, 2), rows(first + 2, last - first - 2)]).unwrap();
+            assert!(fs::read(&grown).unwrap() == fs::read(&at_once).unwrap());
+        }
+        let groups = metadata(&File::open(&at_once).unwrap()).unwrap();
+        assert_eq!(groups.row_groups().iter().map(|group| group.num_rows()).collect::<Vec<_>>(), [16, 16, 16, 5]);
+        assert_eq!(groups.row_groups().iter().map(|group| group.ordinal()).collect::<Vec<_>>(), [0, 1, 2, 3].map(Some));
     }
 }

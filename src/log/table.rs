@@ -4,6 +4,7 @@
 //! every complete batch. The journal says how many rows were sealed before its first, so that a crash between sealing and emptying it doubles nothing.
 
 use super::parquet_file::{append_parquet, read_table, rewrite_parquet, write_parquet};
+use super::row_groups::GROUP;
 use crate::run_folder::RunFolder;
 use crate::{Error, Result, durable};
 use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch};
@@ -73,7 +74,8 @@ impl Table {
         let batch = RecordBatch::try_new(self.schema.clone(), columns)?;
         self.stream.write(&batch)?;
         self.journal_rows += batch.num_rows() as u64;
-        Ok(())
+        // Whole groups are encoded once, whenever that is.
+        if self.journal_rows >= GROUP as u64 { self.seal() } else { Ok(()) }
     }
 
     /// Makes all rows last, and seals them where that does not cost much of the time.
