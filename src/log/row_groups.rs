@@ -16,7 +16,7 @@ use std::ops::Range;
 use std::path::Path;
 
 /// Rows of a group; only the last may have fewer. In tests so few that there are several.
-pub(super) const GROUP: usize = if cfg!(test) { 16 } else { 1 << 16 };
+pub(super) const GROUP: usize = if cfg!(test) { 16 } else { 1 << 14 };
 
 /// The rows of a Parquet file, some at a time: of all groups, or of those from one on.
 pub(super) fn batches(path: &Path, from_group: usize) -> Result<impl Iterator<Item = Result<RecordBatch>> + '_> {

@@ -7,7 +7,8 @@ use super::parquet_file::{append_parquet, read_table, rewrite_parquet, write_par
 use super::row_groups::GROUP;
 use crate::run_folder::RunFolder;
 use crate::{Error, Result, durable};
-use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
+use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::ipc::reader::StreamReader;
@@ -165,7 +166,8 @@ fn count(batches: &[RecordBatch]) -> u64 {
 
 /// A column of one string, over and over.
 pub(super) fn repeated(text: &str, count: usize) -> ArrayRef {
-    Arc::new(arrow::array::StringArray::from_iter_values(std::iter::repeat_n(text, count)))
+    let offsets = OffsetBuffer::from_repeated_length(text.len(), count);
+    Arc::new(StringArray::new(offsets, Buffer::from_vec(text.as_bytes().repeat(count)), None))
 }
 
 #[cfg(test)]
