@@ -49,11 +49,25 @@ pub(crate) struct Kept {
 pub(crate) struct Writing(pub Task);
 
 impl KeptItem<'_, '_> {
+    /// Whether a checkpoint is due.
+    fn is_due(&self, &Progress { sequences, total, .. }: &Progress) -> bool {
+        self.run.checkpoints.due(sequences) || sequences >= total
+    }
+
+    /// Whether a recovery point is.
+    fn has_to_recover(&self, stop: &StopRequest) -> bool {
+        stop.made() || self.clock.unkept_seconds() >= self.run.recovery_seconds
+    }
+
+    /// Whether there is anything to do.
+    fn has_to_do(&self, progress: &Progress, stop: &StopRequest) -> bool {
+        self.writing.0.is_underway() || self.is_due(progress) || self.has_to_recover(stop)
+    }
+
     /// Keeps the run as it is, where that is due; what there is to keep is asked for only then. With `aside` another thread writes it.
     pub(crate) fn keep(mut self, progress: &Progress, stop: &StopRequest, aside: bool, state: impl FnOnce(&Run) -> Result<Checkpoint>) {
         let &Progress { sequences, total, .. } = progress;
-        let due = self.run.checkpoints.due(sequences) || sequences >= total;
-        let recovery = stop.made() || self.clock.unkept_seconds() >= self.run.recovery_seconds;
+        let (due, recovery) = (self.is_due(progress), self.has_to_recover(stop));
         let ends = *self.status != Status::Running || sequences >= total || stop.made();
         // One after another; a recovery point can wait for a later step.
         let written = self.writing.0.settle(due || ends);
@@ -94,13 +108,15 @@ pub(crate) fn checkpoint(
     spare: Spare,
 ) {
     let aside = spare.is_there();
-    spread(models.iter_mut(), |(entity, cohort, underway, kept)| {
-        let Ok((members, progress, transformer, optimiser, steps)) = cohorts.get(cohort.0) else { return };
+    let kept = models.iter_mut().filter_map(|(entity, cohort, underway, kept)| {
+        let trained = cohorts.get(cohort.0).ok()?;
+        let (_, progress, _, _, steps) = trained;
         // A run that went on from here would miss the rows of steps that were not read yet, and of an earlier evaluation that is underway. One that
         // is of this moment would be made again.
-        if underway.is_some_and(|underway| underway.since < progress.sequences) || !steps.all_read() {
-            return;
-        }
+        let missing = underway.is_some_and(|underway| underway.since < progress.sequences) || !steps.all_read();
+        (!missing && kept.has_to_do(progress, &stop)).then_some((entity, trained, kept))
+    });
+    spread(kept, |(entity, (members, progress, transformer, optimiser, _), kept)| {
         kept.keep(progress, &stop, aside, |run| {
             let member = members.iter().position(|member| member == entity).unwrap_or_default();
             Ok(Checkpoint {

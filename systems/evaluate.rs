@@ -32,19 +32,22 @@ pub(crate) fn evaluate(
     lists: Query<&Interventions>,
     moments: Query<&Moments>,
 ) {
-    spread(evaluators.iter_mut(), |(evaluator, of, bank, plan, mut evaluation)| {
-        let Ok((model, Status::Running, cohort)) = models.get(of.0) else { return };
-        let Ok((members, progress, transformer)) = cohorts.get(cohort.0) else { return };
+    // Nobody is woken where nothing is due.
+    let due = evaluators.iter_mut().filter_map(|(evaluator, of, bank, plan, evaluation)| {
+        let Ok((model, Status::Running, cohort)) = models.get(of.0) else { return None };
+        let Ok((members, progress, transformer)) = cohorts.get(cohort.0) else { return None };
         // What could not be compiled is not measured.
-        if model.evaluations.due(progress.sequences) && !matches!(evaluation.0, Some(Err(_))) {
-            let member = members.iter().position(|member| member == of.0).unwrap_or_default();
-            let bank = bank.and_then(|bank| banks.get(bank.0).ok());
-            let now = now(progress.sequences, std::iter::once(of.0), &lists, &moments);
-            evaluation.0 = Some(transformer.alone(member, |transformer| {
-                let (sequences, measures) = (progress.sequences, &model.experiment.measures);
-                let way = Way::of(transformer, plan, &now, measures);
-                Measuring { transformer, sequences, bank, measures, way }.measure(evaluator)
-            }));
-        }
+        let measured = model.evaluations.due(progress.sequences) && !matches!(evaluation.0, Some(Err(_)));
+        measured.then_some((evaluator, of, bank, plan, evaluation, model, members, progress, transformer))
+    });
+    spread(due, |(evaluator, of, bank, plan, mut evaluation, model, members, progress, transformer)| {
+        let member = members.iter().position(|member| member == of.0).unwrap_or_default();
+        let bank = bank.and_then(|bank| banks.get(bank.0).ok());
+        let now = now(progress.sequences, std::iter::once(of.0), &lists, &moments);
+        evaluation.0 = Some(transformer.alone(member, |transformer| {
+            let (sequences, measures) = (progress.sequences, &model.experiment.measures);
+            let way = Way::of(transformer, plan, &now, measures);
+            Measuring { transformer, sequences, bank, measures, way }.measure(evaluator)
+        }));
     });
 }

@@ -4,11 +4,12 @@
 //! again to read the rows; where the file was replaced in between, it would look for the footer in the wrong place. So a table that grows keeps every
 //! byte that it had, the old footer included: new rows and a footer for all of them follow. Whatever of the file a reader knows stays true.
 
-use super::row_groups::{Encoded, GROUP, batches, encode, file_of, metadata, moved, place};
+use super::row_groups::{GROUP, Growing, file_of, metadata, moved, place};
 use crate::{Error, Result, durable};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::{FileMetaData, ParquetMetaData, ParquetMetaDataWriter, RowGroupMetaData};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -25,7 +26,10 @@ const MOST_DEAD: u64 = if cfg!(test) { 1 << 14 } else { 1 << 22 };
 /// # Errors
 /// It is damaged, or not a table of ours.
 pub fn read_table(path: &Path) -> Result<Vec<RecordBatch>> {
-    batches(path, 0)?.collect()
+    let file = File::open(path).map_err(Error::file(path))?;
+    let damaged = |error: &dyn std::fmt::Display| Error::damaged(path, format!("not a readable Parquet file: {error}"));
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| builder.with_batch_size(1 << 14).build());
+    reader.map_err(|error| damaged(&error))?.map(|batch| batch.map_err(|error| damaged(&error))).collect()
 }
 
 /// Writes a whole Parquet file (see [`super::row_groups`]).
@@ -33,102 +37,101 @@ pub fn read_table(path: &Path) -> Result<Vec<RecordBatch>> {
 /// # Errors
 /// It cannot be written.
 pub fn write_parquet(path: &Path, schema: &SchemaRef, rows: &[RecordBatch]) -> Result<()> {
-    let groups = encode(schema, rows)?;
-    durable::write_file(path, |file| {
-        file.write_all(MAGIC).map_err(Error::file(path))?;
-        end(path, file, (Vec::new(), MAGIC.len() as u64), &groups, &head(schema)?)
-    })
+    let mut all = Growing::new(schema.clone());
+    rows.iter().try_for_each(|batch| all.push(batch))?;
+    write_growing(path, schema, &mut all)
 }
 
-/// Adds rows to a Parquet file of `write_parquet`, which keeps every byte it has; see the head of this file.
-pub(super) fn append_parquet(path: &Path, schema: &SchemaRef, rows: &[RecordBatch]) -> Result<()> {
-    if rows.iter().all(|batch| batch.num_rows() == 0) {
-        return Ok(());
-    }
+/// Writes a whole Parquet file of rows that go on growing.
+pub(super) fn write_growing(path: &Path, schema: &SchemaRef, rows: &mut Growing) -> Result<()> {
+    durable::write_file(path, |file| {
+        file.write_all(MAGIC).map_err(Error::file(path))?;
+        Ending { path, groups: Vec::new(), length: MAGIC.len() as u64 }.write(file, schema, rows)
+    })?;
+    rows.written();
+    Ok(())
+}
+
+/// Adds to a Parquet file what has grown since it was written; it keeps every byte it has: see the head of this file.
+pub(super) fn append_parquet(path: &Path, schema: &SchemaRef, rows: &mut Growing) -> Result<()> {
     let mut old = Old::open(path)?;
     let alive: u64 = old.whole.iter().map(place).map(|place| place.end - place.start).sum();
     if old.length.saturating_sub(alive) > MOST_DEAD.max(alive) {
         return rewrite_parquet(path, schema, rows);
     }
-    let groups = old.grown(schema, rows)?;
     durable::write_file(path, |file| {
         io::copy(&mut old.file, file).map_err(Error::file(path))?;
-        end(path, file, (old.whole, old.length), &groups, &head(schema)?)
-    })
+        Ending { path, groups: old.whole, length: old.length }.write(file, schema, rows)
+    })?;
+    rows.written();
+    Ok(())
 }
 
-/// Adds rows to a Parquet file, and leaves out what growing left in it: it becomes the file that `write_parquet` would have written.
-pub(super) fn rewrite_parquet(path: &Path, schema: &SchemaRef, rows: &[RecordBatch]) -> Result<()> {
+/// The same, without what growing left in the file: it becomes the one that `write_parquet` would have written.
+pub(super) fn rewrite_parquet(path: &Path, schema: &SchemaRef, rows: &mut Growing) -> Result<()> {
     let mut old = Old::open(path)?;
-    let groups = old.grown(schema, rows)?;
     durable::write_file(path, |file| {
         file.write_all(MAGIC).map_err(Error::file(path))?;
-        let (mut whole, mut length) = (Vec::new(), MAGIC.len() as u64);
+        let (mut groups, mut length) = (Vec::new(), MAGIC.len() as u64);
         for group in &old.whole {
             let place = place(group);
             old.file.seek(SeekFrom::Start(place.start)).map_err(Error::file(path))?;
-            whole.push(moved(group, length, whole.len())?);
+            groups.push(moved(group, length, groups.len())?);
             length += io::copy(&mut (&mut old.file).take(place.end - place.start), file).map_err(Error::file(path))?;
         }
-        end(path, file, (whole, length), &groups, &head(schema)?)
-    })
+        Ending { path, groups, length }.write(file, schema, rows)
+    })?;
+    rows.written();
+    Ok(())
 }
 
-/// A file that gets more rows.
-struct Old<'a> {
-    path: &'a Path,
+/// A file that grows.
+struct Old {
     file: File,
     length: u64,
-    /// Groups that stay as they are.
+    /// Groups that stay as they are: all but the last, if that has fewer rows.
     whole: Vec<RowGroupMetaData>,
 }
 
-impl<'a> Old<'a> {
-    fn open(path: &'a Path) -> Result<Self> {
-        let file = File::open(path).map_err(Error::file(path))?;
+impl Old {
+    fn open(path: &Path) -> Result<Self> {
+        let mut file = File::open(path).map_err(Error::file(path))?;
         let length = file.metadata().map_err(Error::file(path))?.len();
         let groups = metadata(&file)?.row_groups().to_vec();
-        let whole = groups.into_iter().take_while(|group| group.num_rows() == GROUP as i64).collect();
-        let mut old = Self { path, file, length, whole };
-        old.file.rewind().map_err(Error::file(path))?;
-        Ok(old)
-    }
-
-    /// The groups that follow the whole ones, with more rows.
-    fn grown(&self, schema: &SchemaRef, more: &[RecordBatch]) -> Result<Vec<Encoded>> {
-        let mut rows = batches(self.path, self.whole.len())?.collect::<Result<Vec<_>>>()?;
-        rows.extend_from_slice(more);
-        encode(schema, &rows)
+        file.rewind().map_err(Error::file(path))?;
+        Ok(Self { file, length, whole: groups.into_iter().filter(|group| group.num_rows() == GROUP as i64).collect() })
     }
 }
 
-/// What a footer of these columns says of the whole file.
-fn head(schema: &SchemaRef) -> Result<FileMetaData> {
-    Ok(metadata(&Bytes::from(file_of(schema, None)?))?.file_metadata().clone())
+/// The end of a file that has come to so many bytes, with these groups in it.
+struct Ending<'a> {
+    path: &'a Path,
+    groups: Vec<RowGroupMetaData>,
+    length: u64,
 }
 
-/// Ends a file that has come to so many bytes, with these groups in it: more groups, and the footer.
-fn end(
-    path: &Path,
-    file: &mut impl Write,
-    (mut groups, mut length): (Vec<RowGroupMetaData>, u64),
-    more: &[Encoded],
-    head: &FileMetaData,
-) -> Result<()> {
-    for group in more {
-        groups.push(moved(&group.metadata, length, groups.len())?);
-        file.write_all(group.bytes()).map_err(Error::file(path))?;
-        length += group.bytes().len() as u64;
+impl Ending<'_> {
+    /// Writes what has grown, and the footer.
+    fn write(mut self, file: &mut impl Write, schema: &SchemaRef, rows: &mut Growing) -> Result<()> {
+        let (whole, last) = rows.groups()?;
+        for group in whole.iter().chain(&last) {
+            self.groups.push(moved(&group.metadata, self.length, self.groups.len())?);
+            file.write_all(group.bytes()).map_err(Error::file(self.path))?;
+            self.length += group.bytes().len() as u64;
+        }
+        // What a footer of these columns says of the whole file, but for how many rows there are.
+        let of_none = metadata(&Bytes::from(file_of(schema, None)?))?;
+        let head = of_none.file_metadata();
+        let head = FileMetaData::new(
+            head.version(),
+            self.groups.iter().map(RowGroupMetaData::num_rows).sum(),
+            head.created_by().map(str::to_owned),
+            head.key_value_metadata().cloned(),
+            head.schema_descr_ptr(),
+            head.column_orders().cloned(),
+        );
+        Ok(ParquetMetaDataWriter::new(file, &ParquetMetaData::new(head, self.groups)).finish()?)
     }
-    let head = FileMetaData::new(
-        head.version(),
-        groups.iter().map(RowGroupMetaData::num_rows).sum(),
-        head.created_by().map(str::to_owned),
-        head.key_value_metadata().cloned(),
-        head.schema_descr_ptr(),
-        head.column_orders().cloned(),
-    );
-    Ok(ParquetMetaDataWriter::new(file, &ParquetMetaData::new(head, groups)).finish()?)
 }
 
 #[cfg(test)]
@@ -158,9 +161,12 @@ mod tests {
         let path = folder.path().join("timing.parquet");
         let schema = crate::log::schema("timing");
         write_parquet(&path, &schema, &[]).unwrap();
+        let mut growing = Growing::new(schema.clone());
         for turn in 0..10 {
             let before = fs::read(&path).unwrap();
-            append_parquet(&path, &schema, &[rows(turn * 7, 3), rows(turn * 7 + 3, 4)]).unwrap();
+            growing.push(&rows(turn * 7, 3)).unwrap();
+            growing.push(&rows(turn * 7 + 3, 4)).unwrap();
+            append_parquet(&path, &schema, &mut growing).unwrap();
             let after = fs::read(&path).unwrap();
             assert!(after.starts_with(&before));
             assert_eq!(sequences(&read_table(&path).unwrap()), (0..7 * (turn + 1)).collect::<Vec<_>>());
@@ -176,10 +182,11 @@ mod tests {
         let path = folder.path().join("timing.parquet");
         let schema = crate::log::schema("timing");
         write_parquet(&path, &schema, &[]).unwrap();
-        let mut anew = 0;
+        let (mut anew, mut growing) = (0, Growing::new(schema.clone()));
         for turn in 0..100 {
             let before = fs::read(&path).unwrap();
-            append_parquet(&path, &schema, &[rows(turn, 1)]).unwrap();
+            growing.push(&rows(turn, 1)).unwrap();
+            append_parquet(&path, &schema, &mut growing).unwrap();
             let after = fs::read(&path).unwrap();
             anew += usize::from(!after.starts_with(&before));
             assert!(after.len() < 3 << 14, "{}", after.len());
@@ -197,13 +204,16 @@ mod tests {
         write_parquet(&at_once, &schema, &[rows(0, 3 * GROUP as i64 + 5)]).unwrap();
         for cuts in [vec![1, 16, 31], vec![16, 32, 48], vec![5, 6, 7, 50], vec![]] {
             write_parquet(&grown, &schema, &[]).unwrap();
-            let mut first = 0;
+            let (mut first, mut growing) = (0, Growing::new(schema.clone()));
             for cut in cuts {
-                append_parquet(&grown, &schema, &[rows(first, cut - first)]).unwrap();
+                growing.push(&rows(first, cut - first)).unwrap();
+                append_parquet(&grown, &schema, &mut growing).unwrap();
                 first = cut;
             }
             let last = 3 * GROUP as i64 + 5;
-            rewrite_parquet(&grown, &schema, &[rows(first, 2), rows(first + 2, last - first - 2)]).unwrap();
+            growing.push(&rows(first, 2)).unwrap();
+            growing.push(&rows(first + 2, last - first - 2)).unwrap();
+            rewrite_parquet(&grown, &schema, &mut growing).unwrap();
             assert!(fs::read(&grown).unwrap() == fs::read(&at_once).unwrap());
         }
         let groups = metadata(&File::open(&at_once).unwrap()).unwrap();

@@ -1,33 +1,19 @@
 //! The row groups of a table's file: cut at the same rows whenever the table was sealed, so that a file's bytes depend on its rows alone.
 
-use crate::{Error, Result};
+use crate::Result;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
-use std::fs::File;
 use std::ops::Range;
-use std::path::Path;
 
 /// Rows of a group; only the last may have fewer. In tests so few that there are several.
 pub(super) const GROUP: usize = if cfg!(test) { 16 } else { 1 << 14 };
-
-/// The rows of a Parquet file, some at a time: of all groups, or of those from one on.
-pub(super) fn batches(path: &Path, from_group: usize) -> Result<impl Iterator<Item = Result<RecordBatch>> + '_> {
-    let file = File::open(path).map_err(Error::file(path))?;
-    let damaged = move |error: &dyn std::fmt::Display| Error::damaged(path, format!("not a readable Parquet file: {error}"));
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| {
-        let groups = from_group..builder.metadata().num_row_groups();
-        builder.with_row_groups(groups.collect()).with_batch_size(1 << 14).build()
-    });
-    Ok(reader.map_err(|error| damaged(&error))?.map(move |batch| batch.map_err(|error| damaged(&error))))
-}
 
 /// What a file's footer says.
 pub(super) fn metadata(file: &impl parquet::file::reader::ChunkReader) -> Result<ParquetMetaData> {
@@ -41,6 +27,12 @@ pub(super) struct Encoded {
 }
 
 impl Encoded {
+    fn new(schema: &SchemaRef, rows: &RecordBatch) -> Result<Self> {
+        let file = file_of(schema, Some(rows))?;
+        let metadata = metadata(&Bytes::copy_from_slice(&file))?.row_group(0).clone();
+        Ok(Self { file, metadata })
+    }
+
     /// Its bytes.
     pub fn bytes(&self) -> &[u8] {
         let Range { start, end } = place(&self.metadata);
@@ -48,20 +40,64 @@ impl Encoded {
     }
 }
 
-/// Rows in groups, each encoded by itself.
-pub(super) fn encode(schema: &SchemaRef, rows: &[RecordBatch]) -> Result<Vec<Encoded>> {
-    // Journals carry one more entry of metadata than the table.
-    let own = |batch: &RecordBatch| Ok(RecordBatch::try_new(schema.clone(), batch.columns().to_vec())?);
-    let rows: Vec<RecordBatch> = rows.iter().map(own).collect::<Result<_>>()?;
-    let all = concat_batches(schema, &rows)?;
-    let groups = (0..all.num_rows()).step_by(GROUP).map(|first| all.slice(first, GROUP.min(all.num_rows() - first)));
-    groups
-        .map(|group| {
-            let file = file_of(schema, Some(&group))?;
-            let metadata = metadata(&Bytes::copy_from_slice(&file))?.row_group(0).clone();
-            Ok(Encoded { file, metadata })
-        })
-        .collect()
+/// Pieces of a group that are kept before they are put together: a row by itself takes a hundred times its bytes.
+const PIECES: usize = if cfg!(test) { 3 } else { 256 };
+
+/// Rows that become row groups as they come.
+pub(super) struct Growing {
+    schema: SchemaRef,
+    /// Fewer than make a whole group.
+    rows: Vec<RecordBatch>,
+    /// Whole groups that are in no file yet.
+    whole: Vec<Encoded>,
+}
+
+impl Growing {
+    pub fn new(schema: SchemaRef) -> Self {
+        Self { schema, rows: Vec::new(), whole: Vec::new() }
+    }
+
+    /// Adds rows; what is a whole group then is encoded, once and for all.
+    pub fn push(&mut self, batch: &RecordBatch) -> Result<()> {
+        // Journals carry one more entry of metadata than the table.
+        self.rows.push(RecordBatch::try_new(self.schema.clone(), batch.columns().to_vec())?);
+        let count: usize = self.rows.iter().map(RecordBatch::num_rows).sum();
+        if count < GROUP && self.rows.len() < PIECES {
+            return Ok(());
+        }
+        let all = concat_batches(&self.schema, &self.rows)?;
+        self.rows.clear();
+        for first in (0..count).step_by(GROUP) {
+            let rows = all.slice(first, GROUP.min(count - first));
+            if rows.num_rows() == GROUP {
+                self.whole.push(Encoded::new(&self.schema, &rows)?);
+            } else {
+                self.rows.push(rows);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there are whole groups that are in no file.
+    pub fn has_whole(&self) -> bool {
+        !self.whole.is_empty()
+    }
+
+    /// All groups that are in no file, but perhaps for the last.
+    pub fn groups(&mut self) -> Result<(&[Encoded], Option<Encoded>)> {
+        if self.rows.is_empty() {
+            return Ok((&self.whole, None));
+        }
+        let rows = concat_batches(&self.schema, &self.rows)?;
+        let last = if rows.num_rows() > 0 { Some(Encoded::new(&self.schema, &rows)?) } else { None };
+        self.rows = vec![rows];
+        Ok((&self.whole, last))
+    }
+
+    /// They are in a file now.
+    pub fn written(&mut self) {
+        self.whole.clear();
+    }
 }
 
 /// A whole file of one row group, or of none.

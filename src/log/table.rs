@@ -3,8 +3,8 @@
 //! Readers always find a whole Parquet file (see `parquet_file.rs`). A journal that was cut off still gives
 //! every complete batch. The journal says how many rows were sealed before its first, so that a crash between sealing and emptying it doubles nothing.
 
-use super::parquet_file::{append_parquet, read_table, rewrite_parquet, write_parquet};
-use super::row_groups::GROUP;
+use super::parquet_file::{append_parquet, read_table, rewrite_parquet, write_growing};
+use super::row_groups::Growing;
 use crate::run_folder::RunFolder;
 use crate::{Error, Result, durable};
 use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
@@ -30,6 +30,7 @@ pub struct Table {
     sealed: PathBuf,
     journal: PathBuf,
     stream: StreamWriter<BufWriter<File>>,
+    growing: Growing,
     sealed_rows: u64,
     journal_rows: u64,
     last_seal: Instant,
@@ -64,10 +65,13 @@ impl Table {
     fn with_rows(folder: &RunFolder, name: &str, rows: &[RecordBatch]) -> Result<Self> {
         let (schema, sealed, journal) = (super::schema(name), folder.table(name), journal_path(folder, name));
         fs::create_dir_all(folder.journals()).map_err(Error::file(&folder.journals()))?;
-        write_parquet(&sealed, &schema, rows)?;
+        let mut growing = Growing::new(schema.clone());
+        rows.iter().try_for_each(|batch| growing.push(batch))?;
+        write_growing(&sealed, &schema, &mut growing)?;
         let sealed_rows = count(rows);
         let stream = new_journal(&journal, &schema, sealed_rows)?;
-        Ok(Self { schema, sealed, journal, stream, sealed_rows, journal_rows: 0, last_seal: Instant::now(), seal_took: Duration::ZERO })
+        let (last_seal, seal_took) = (Instant::now(), Duration::ZERO);
+        Ok(Self { schema, sealed, journal, stream, growing, sealed_rows, journal_rows: 0, last_seal, seal_took })
     }
 
     /// Appends rows, a column each; `run_id` included.
@@ -75,13 +79,18 @@ impl Table {
         let batch = RecordBatch::try_new(self.schema.clone(), columns)?;
         self.stream.write(&batch)?;
         self.journal_rows += batch.num_rows() as u64;
-        // Whole groups are encoded once, whenever that is.
-        if self.journal_rows >= GROUP as u64 { self.seal() } else { Ok(()) }
+        self.growing.push(&batch)?;
+        if self.growing.has_whole() && self.may_seal() { self.seal() } else { Ok(()) }
+    }
+
+    /// Whether sealing does not cost much of the time: it takes the longer, the more is sealed already.
+    fn may_seal(&self) -> bool {
+        self.last_seal.elapsed() >= self.seal_took * SEALING_SHARE
     }
 
     /// Makes all rows last, and seals them where that does not cost much of the time.
     pub fn sync(&mut self) -> Result<()> {
-        if self.journal_rows > 0 && self.last_seal.elapsed() >= self.seal_took * SEALING_SHARE {
+        if self.journal_rows > 0 && self.may_seal() {
             return self.seal();
         }
         self.stream.flush()?;
@@ -92,9 +101,8 @@ impl Table {
     pub fn seal(&mut self) -> Result<()> {
         let start = Instant::now();
         self.stream.flush()?;
-        let rows = read_journal(&self.journal, self.sealed_rows)?;
-        append_parquet(&self.sealed, &self.schema, &rows)?;
-        self.sealed_rows += count(&rows);
+        append_parquet(&self.sealed, &self.schema, &mut self.growing)?;
+        self.sealed_rows += self.journal_rows;
         self.stream = new_journal(&self.journal, &self.schema, self.sealed_rows)?;
         self.journal_rows = 0;
         (self.last_seal, self.seal_took) = (Instant::now(), start.elapsed());
@@ -103,9 +111,7 @@ impl Table {
 
     /// Seals all rows, for good: the file is written anew, without what sealing left between.
     pub fn finish(&mut self) -> Result<()> {
-        self.stream.flush()?;
-        let rows = read_journal(&self.journal, self.sealed_rows)?;
-        rewrite_parquet(&self.sealed, &self.schema, &rows)?;
+        rewrite_parquet(&self.sealed, &self.schema, &mut self.growing)?;
         fs::remove_file(&self.journal).map_err(Error::file(&self.journal))?;
         if let Some(folder) = self.journal.parent() {
             // The last table takes the folder along; until then it is not empty.
