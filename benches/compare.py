@@ -1,10 +1,10 @@
 """Times a training step of optogen beside JAX and PyTorch doing the same, in turns, and writes the table.
 
-    python benches/compare.py STEP_BENCHMARK [--rounds N] [--out BENCHMARKS.md] [--torch]
+    python benches/compare.py STEP_BENCHMARK OPTOGEN [--rounds N] [--out BENCHMARKS.md] [--torch]
 
-STEP_BENCHMARK is the program that `cargo bench --no-run -p optogen-tests --bench step` builds. Each round runs every row once, so that a slow moment
-of the machine meets all of them; the medians are kept. The rows are written to benchmarks.parquet as well,
-and how the cost of a step grows to benchmarks-growth.parquet and docs/growth.svg.
+STEP_BENCHMARK is the program that `cargo bench --no-run -p optogen-tests --bench step` builds, OPTOGEN the program itself. Each round runs every row
+once, so that a slow moment of the machine meets all of them; the medians are kept. The rows are written to benchmarks.parquet as well, how the cost
+of a step grows to benchmarks-growth.parquet and docs/growth.svg, and whole runs of the base experiment are timed at the end.
 """
 
 import argparse
@@ -12,9 +12,11 @@ import datetime
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 # One core's products are measured: numpy must not use the others.
@@ -117,6 +119,53 @@ def measured_rate(binary):
     return max(best, json.loads(own.stdout)["operations_per_second"])
 
 
+BASE = os.path.join(HERE, "..", "experiments", "induction", "base.toml")
+# Stages that serve no step: they shall take less than 3 % together. In `report` tables are closed.
+ASIDE = ["sample", "evaluate", "record", "checkpoint", "report"]
+
+
+def whole_run(program, *arguments):
+    """A run of the base experiment: seconds from launch to end, the share of each stage, and megabytes of its own memory, median and most."""
+    with tempfile.TemporaryDirectory() as out, tempfile.TemporaryFile() as printed:
+        start = time.perf_counter()
+        process = subprocess.Popen([program, "run", BASE, "--out", out, "--profile", *arguments], stdout=printed, stderr=subprocess.STDOUT)
+        memory = []
+        while process.poll() is None:
+            with open(f"/proc/{process.pid}/status") as status:
+                memory += [int(line.split()[1]) / 1000 for line in status if line.startswith("RssAnon")]
+            time.sleep(0.01)
+        seconds = time.perf_counter() - start
+        printed.seek(0)
+        text = printed.read().decode()
+    if process.returncode:
+        sys.exit(f"{program} run {BASE}\n{text[-2000:]}")
+    shares = {name: float(share) for name, share in re.findall(r"^(\w+) .* ([\d.]+) %$", text, re.MULTILINE)}
+    return {"seconds": seconds, "shares": shares, "median": statistics.median(memory), "most": max(memory)}
+
+
+def whole_runs(program, rounds):
+    """Lines on whole runs."""
+    one_step = statistics.median(
+        whole_run(program, "--set", "train.sequences=32", "--set", "evaluator=[]", "--set", "checkpoint={}")["seconds"] for _ in range(rounds)
+    )
+    runs = [whole_run(program) for _ in range(rounds)]
+    median = lambda of: statistics.median(map(of, runs))
+    aside = ", ".join(f"{name} {median(lambda run: run['shares'][name]):.1f}" for name in ASIDE)
+    total = median(lambda run: sum(run["shares"][name] for name in ASIDE))
+    return [
+        "## A whole run",
+        "",
+        f"`optogen run experiments/induction/base.toml --profile`, 600,000 sequences of one model, medians of {rounds}:",
+        "",
+        f"- {median(lambda run: run['seconds']):.1f} s from launch to end, evaluations, checkpoints and pictures included; a run of a single step, "
+        f"from launch to end, {one_step:.2f} s.",
+        f"- What serves no step: {aside}, together {total:.1f} % of the time.",
+        f"- Memory of its own: {median(lambda run: run['median']):.0f} MB (the median over a run), at most {median(lambda run: run['most']):.0f}; "
+        "10 of them are the class bank.",
+        "",
+    ]
+
+
 def run(binary, row):
     case, _, peer, models, form, steps = row
     if peer == "optogen":
@@ -132,7 +181,8 @@ def run(binary, row):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("binary")
+    parser.add_argument("binary", metavar="STEP_BENCHMARK")
+    parser.add_argument("program", metavar="OPTOGEN")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", default="BENCHMARKS.md")
     parser.add_argument("--torch", action="store_true", help="with the PyTorch peer, where torch is installed")
@@ -188,7 +238,7 @@ def write(arguments, rows, medians, growth):
         own = [[row for row in growth if row["varied"] == name] for name, _, _ in GROWTH]
         cells = [f"{of[index]['size']}: {of[index]['ms_per_model_step']:.3f}" if index < len(of) else "" for of in own]
         lines.append("| | " + " | ".join(cells) + " |")
-    lines.append("")
+    lines += ["", *whole_runs(arguments.program, arguments.rounds)]
     with open(arguments.out, "w") as out:
         out.write("\n".join(lines))
     stem = os.path.splitext(arguments.out)[0].lower()

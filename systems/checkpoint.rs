@@ -80,7 +80,7 @@ impl KeptItem<'_, '_> {
             let (checkpoints, recovery) = (self.folder.checkpoints(), self.folder.recovery());
             Ok(move || -> Result<()> {
                 // The rows up to here are on the disk before the checkpoint is: a resumed run misses none.
-                lasting.sync()?;
+                lasting.sync(!ends)?;
                 if due { checkpoint.write(&folder_at(&checkpoints, sequences)) } else { keep_recovery_point(&recovery, &checkpoint) }
             })
         };

@@ -4,7 +4,7 @@
 //! again to read the rows; where the file was replaced in between, it would look for the footer in the wrong place. So a table that grows keeps every
 //! byte that it had, the old footer included: new rows and a footer for all of them follow. Whatever of the file a reader knows stays true.
 
-use super::row_groups::{GROUP, Growing, file_of, metadata, moved, place};
+use super::row_groups::{Growing, file_of, metadata, moved, place};
 use crate::{Error, Result, durable};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -54,7 +54,7 @@ pub(super) fn write_growing(path: &Path, schema: &SchemaRef, rows: &mut Growing)
 
 /// Adds to a Parquet file what has grown since it was written; it keeps every byte it has: see the head of this file.
 pub(super) fn append_parquet(path: &Path, schema: &SchemaRef, rows: &mut Growing) -> Result<()> {
-    let mut old = Old::open(path)?;
+    let mut old = Old::open(path, rows.filed())?;
     let alive: u64 = old.whole.iter().map(place).map(|place| place.end - place.start).sum();
     if old.length.saturating_sub(alive) > MOST_DEAD.max(alive) {
         return rewrite_parquet(path, schema, rows);
@@ -69,7 +69,7 @@ pub(super) fn append_parquet(path: &Path, schema: &SchemaRef, rows: &mut Growing
 
 /// The same, without what growing left in the file: it becomes the one that `write_parquet` would have written.
 pub(super) fn rewrite_parquet(path: &Path, schema: &SchemaRef, rows: &mut Growing) -> Result<()> {
-    let mut old = Old::open(path)?;
+    let mut old = Old::open(path, rows.filed())?;
     durable::write_file(path, |file| {
         file.write_all(MAGIC).map_err(Error::file(path))?;
         let (mut groups, mut length) = (Vec::new(), MAGIC.len() as u64);
@@ -89,17 +89,18 @@ pub(super) fn rewrite_parquet(path: &Path, schema: &SchemaRef, rows: &mut Growin
 struct Old {
     file: File,
     length: u64,
-    /// Groups that stay as they are: all but the last, if that has fewer rows.
+    /// Groups that stay as they are.
     whole: Vec<RowGroupMetaData>,
 }
 
 impl Old {
-    fn open(path: &Path) -> Result<Self> {
+    /// One that begins with so many whole groups.
+    fn open(path: &Path, whole: usize) -> Result<Self> {
         let mut file = File::open(path).map_err(Error::file(path))?;
         let length = file.metadata().map_err(Error::file(path))?.len();
-        let groups = metadata(&file)?.row_groups().to_vec();
+        let whole = metadata(&file)?.row_groups().iter().take(whole).cloned().collect();
         file.rewind().map_err(Error::file(path))?;
-        Ok(Self { file, length, whole: groups.into_iter().filter(|group| group.num_rows() == GROUP as i64).collect() })
+        Ok(Self { file, length, whole })
     }
 }
 
@@ -136,6 +137,7 @@ impl Ending<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::row_groups::GROUP;
     use super::*;
     use arrow::array::{Array, Float64Array, Int64Array};
     use std::fs;

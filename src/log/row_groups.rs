@@ -22,14 +22,14 @@ pub(super) fn metadata(file: &impl parquet::file::reader::ChunkReader) -> Result
 
 /// A row group that was encoded, in a file of its own.
 pub(super) struct Encoded {
-    file: Vec<u8>,
+    file: Bytes,
     pub metadata: RowGroupMetaData,
 }
 
 impl Encoded {
     fn new(schema: &SchemaRef, rows: &RecordBatch) -> Result<Self> {
-        let file = file_of(schema, Some(rows))?;
-        let metadata = metadata(&Bytes::copy_from_slice(&file))?.row_group(0).clone();
+        let file = Bytes::from(file_of(schema, Some(rows))?);
+        let metadata = metadata(&file)?.row_group(0).clone();
         Ok(Self { file, metadata })
     }
 
@@ -50,11 +50,13 @@ pub(super) struct Growing {
     rows: Vec<RecordBatch>,
     /// Whole groups that are in no file yet.
     whole: Vec<Encoded>,
+    /// How many are in the file.
+    filed: usize,
 }
 
 impl Growing {
     pub fn new(schema: SchemaRef) -> Self {
-        Self { schema, rows: Vec::new(), whole: Vec::new() }
+        Self { schema, rows: Vec::new(), whole: Vec::new(), filed: 0 }
     }
 
     /// Adds rows; what is a whole group then is encoded, once and for all.
@@ -78,6 +80,11 @@ impl Growing {
         Ok(())
     }
 
+    /// How many whole groups the file begins with.
+    pub fn filed(&self) -> usize {
+        self.filed
+    }
+
     /// Whether there are whole groups that are in no file.
     pub fn has_whole(&self) -> bool {
         !self.whole.is_empty()
@@ -94,8 +101,9 @@ impl Growing {
         Ok((&self.whole, last))
     }
 
-    /// They are in a file now.
+    /// They are in the file now.
     pub fn written(&mut self) {
+        self.filed += self.whole.len();
         self.whole.clear();
     }
 }

@@ -88,9 +88,9 @@ impl Table {
         self.last_seal.elapsed() >= self.seal_took * SEALING_SHARE
     }
 
-    /// Makes all rows last, and seals them where that does not cost much of the time.
-    pub fn sync(&mut self) -> Result<()> {
-        if self.journal_rows > 0 && self.may_seal() {
+    /// Makes all rows last; in a run that goes on they are sealed, where that does not cost much of the time.
+    pub fn sync(&mut self, goes_on: bool) -> Result<()> {
+        if goes_on && self.journal_rows > 0 && self.may_seal() {
             return self.seal();
         }
         self.stream.flush()?;
@@ -209,6 +209,9 @@ mod tests {
         table.seal().unwrap();
         assert_eq!(sequences(&folder.table("timing")), range(10));
         table.append(columns(10, 5)).unwrap();
+        table.sync(false).unwrap();
+        assert_eq!(sequences(&folder.table("timing")), range(10));
+        assert_eq!(count(&read_journal(&journal_path(&folder, "timing"), 10).unwrap()), 5);
         table.finish().unwrap();
         assert_eq!(sequences(&folder.table("timing")), range(15));
         assert!(!folder.journals().exists());

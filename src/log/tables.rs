@@ -76,9 +76,9 @@ impl Waiting {
 pub struct Lasting(Tables);
 
 impl Lasting {
-    /// Makes them last.
-    pub fn sync(self) -> Result<()> {
-        self.0.0.iter().try_for_each(|open| lock(&open.table).sync())
+    /// Makes them last. Tables of a run that does not go on are sealed when they are closed.
+    pub fn sync(self, goes_on: bool) -> Result<()> {
+        self.0.0.iter().try_for_each(|open| lock(&open.table).sync(goes_on))
     }
 }
 
