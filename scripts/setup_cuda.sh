@@ -41,11 +41,12 @@ if [[ ! -e $HERE/stubs/libcuda.so.1 ]]; then
     ln -sf libcuda.so.1 "$HERE/stubs/libcuda.so"
 fi
 
-# RUSTFLAGS takes the place of those in .cargo/config.toml, so they are said again.
+# RUSTFLAGS takes the place of those in .cargo/config.toml, so they are said again. With the old kind of path NVRTC, too, finds the library that it
+# opens by itself.
 cat >"$HERE/env" <<END
 export CUDA_HOME='$home' CUDA_PATH='$home' CUDA_ROOT='$home' CUDA_TOOLKIT_ROOT_DIR='$home' NVCC='$home/bin/nvcc' PATH='$home/bin':"\$PATH"
 export CUDA_COMPUTE_CAP="\${CUDA_COMPUTE_CAP:-90}" CUDARC_CUDA_VERSION=$version
-export RUSTFLAGS='-C target-cpu=x86-64-v3 -L $HERE/stubs -L $home/lib64 -C link-arg=-Wl,-rpath,$home/lib64 -C link-arg=-Wl,--no-as-needed'
+export RUSTFLAGS='-C target-cpu=x86-64-v3 -L $HERE/stubs -L $home/lib64 -C link-arg=-Wl,-rpath,$home/lib64 -C link-arg=-Wl,--disable-new-dtags -C link-arg=-Wl,--no-as-needed'
 # What is built also starts where there is no driver, and then finds no GPU.
 PATH=\$PATH:/sbin ldconfig -p | grep -q 'libcuda\.so\.1' || export LD_LIBRARY_PATH='$HERE/stubs'\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}
 END
