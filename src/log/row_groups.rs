@@ -113,7 +113,8 @@ impl Growing {
 /// zstd, floats split into byte streams, strings as dictionaries, page checksums by the format's default.
 pub(super) fn file_of(schema: &SchemaRef, group: Option<&RecordBatch>) -> Result<Vec<u8>> {
     let mut properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+        // More than the first level saves a fiftieth, and takes ten megabytes while it works.
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
         // Places of pages would have to be moved when the file grows, and nobody needs them in small tables.
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_offset_index_disabled(true);
