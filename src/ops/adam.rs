@@ -133,3 +133,25 @@ pub fn descend(parameter: &Var, grad: &Tensor, rates: &[f64], scales: &[f64]) ->
         Ok(grad.chunks_exact(grad.len() / factors.len()).map(squares).collect())
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both widths of vectors, bit by bit.
+    #[test]
+    fn the_widest_vectors_give_the_same_numbers() {
+        let rule = Rule { rate: 1e-3f32, scale: 0.7, root: 1.3 };
+        let numbers = |by: f32| (0..75).map(|i| (i as f32 - 37.0) * by).collect::<Vec<f32>>();
+        let (grad, second) = (numbers(0.013), numbers(0.11).iter().map(|x| x * x).collect::<Vec<_>>());
+        let mut wide = [numbers(0.31), numbers(0.017), second];
+        let mut narrow = wide.clone();
+        let [p, m, v] = &mut wide;
+        rule.descend(p, m, v, &grad);
+        let [p, m, v] = &mut narrow;
+        rule.descend_each(p, m, v, &grad);
+        let bits = |of: &[Vec<f32>]| of.iter().flatten().map(|number| number.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&wide), bits(&narrow));
+        assert!((narrow[0][0] - (-37.0 * 0.31)).abs() > 1e-6);
+    }
+}
