@@ -40,7 +40,7 @@ lint:  ## formatting and clippy, warnings are errors
 	cargo fmt --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
 
-bench: build $(VENV)-bench/installed  ## times a step of training beside JAX doing the same, and writes BENCHMARKS.md; makes .venv-bench
+bench: build $(VENV)-bench/installed  ## times a step of training beside JAX doing the same, and a whole run, and writes BENCHMARKS.md; makes .venv-bench
 	$(VENV)-bench/bin/python benches/compare.py "$$(cargo bench -p optogen-tests --bench step --no-run --message-format=json \
 		| $(VENV)-bench/bin/python -c 'import json, sys; print([a["executable"] for a in map(json.loads, sys.stdin) if a.get("executable")][-1])')" $(TARGET)/release/optogen
 

@@ -125,14 +125,15 @@ ASIDE = ["sample", "evaluate", "record", "checkpoint", "report"]
 
 
 def whole_run(program, *arguments):
-    """A run of the base experiment: seconds from launch to end, the share of each stage, and megabytes of its own memory, median and most."""
+    """A run of the base experiment: seconds from launch to end, the share of each stage, megabytes of its own memory, median and most, those of the
+    class bank, and sequences."""
     with tempfile.TemporaryDirectory() as out, tempfile.TemporaryFile() as printed:
         start = time.perf_counter()
         process = subprocess.Popen([program, "run", BASE, "--out", out, "--profile", *arguments], stdout=printed, stderr=subprocess.STDOUT)
         memory = []
         while process.poll() is None:
             with open(f"/proc/{process.pid}/status") as status:
-                memory += [int(line.split()[1]) / 1000 for line in status if line.startswith("RssAnon")]
+                memory += [int(line.split()[1]) * 1024 / 1e6 for line in status if line.startswith("RssAnon")]
             time.sleep(0.01)
         seconds = time.perf_counter() - start
         printed.seek(0)
@@ -140,7 +141,15 @@ def whole_run(program, *arguments):
     if process.returncode:
         sys.exit(f"{program} run {BASE}\n{text[-2000:]}")
     shares = {name: float(share) for name, share in re.findall(r"^(\w+) .* ([\d.]+) %$", text, re.MULTILINE)}
-    return {"seconds": seconds, "shares": shares, "median": statistics.median(memory), "most": max(memory)}
+    [bank], [sequences] = (re.findall(pattern, text) for pattern in (r"the class bank ([\d.]+)", r"(\d+) of \d+ sequences,.* done"))
+    return {
+        "seconds": seconds,
+        "shares": shares,
+        "median": statistics.median(memory),
+        "most": max(memory),
+        "bank": float(bank),
+        "sequences": int(sequences),
+    }
 
 
 def whole_runs(program, rounds):
@@ -149,19 +158,22 @@ def whole_runs(program, rounds):
         whole_run(program, "--set", "train.sequences=32", "--set", "evaluator=[]", "--set", "checkpoint={}")["seconds"] for _ in range(rounds)
     )
     runs = [whole_run(program) for _ in range(rounds)]
-    median = lambda of: statistics.median(map(of, runs))
+
+    def median(of):
+        return statistics.median(map(of, runs))
+
     aside = ", ".join(f"{name} {median(lambda run: run['shares'][name]):.1f}" for name in ASIDE)
     total = median(lambda run: sum(run["shares"][name] for name in ASIDE))
     return [
         "## A whole run",
         "",
-        f"`optogen run experiments/induction/base.toml --profile`, 600,000 sequences of one model, medians of {rounds}:",
+        f"`optogen run experiments/induction/base.toml --profile`, {runs[0]['sequences']:,} sequences of one model, medians of {rounds}:",
         "",
         f"- {median(lambda run: run['seconds']):.1f} s from launch to end, evaluations, checkpoints and pictures included; a run of a single step, "
         f"from launch to end, {one_step:.2f} s.",
         f"- What serves no step: {aside}, together {total:.1f} % of the time.",
         f"- Memory of its own: {median(lambda run: run['median']):.0f} MB (the median over a run), at most {median(lambda run: run['most']):.0f}; "
-        "10 of them are the class bank.",
+        f"{runs[0]['bank']:.1f} of them are the class bank.",
         "",
     ]
 

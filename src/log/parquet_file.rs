@@ -98,9 +98,12 @@ impl Old {
     fn open(path: &Path, whole: usize) -> Result<Self> {
         let mut file = File::open(path).map_err(Error::file(path))?;
         let length = file.metadata().map_err(Error::file(path))?.len();
-        let whole = metadata(&file)?.row_groups().iter().take(whole).cloned().collect();
+        let metadata = metadata(&file).map_err(|error| Error::damaged(path, format!("not a readable Parquet file: {error}")))?;
+        let Some(whole) = metadata.row_groups().get(..whole) else {
+            return Err(Error::damaged(path, "rows that were written to it are gone"));
+        };
         file.rewind().map_err(Error::file(path))?;
-        Ok(Self { file, length, whole })
+        Ok(Self { file, length, whole: whole.to_vec() })
     }
 }
 
@@ -195,6 +198,26 @@ mod tests {
         }
         assert!((1..10).contains(&anew), "{anew}");
         assert_eq!(sequences(&read_table(&path).unwrap()), (0..100).collect::<Vec<_>>());
+    }
+
+    /// Nothing is written over what somebody else put there.
+    #[test]
+    fn a_file_that_is_not_what_was_written_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("timing.parquet");
+        let schema = crate::log::schema("timing");
+        let mut growing = Growing::new(schema.clone());
+        growing.push(&rows(0, 2 * GROUP as i64)).unwrap();
+        write_growing(&path, &schema, &mut growing).unwrap();
+        write_parquet(&path, &schema, &[rows(0, 3)]).unwrap();
+        for write in [append_parquet, rewrite_parquet] {
+            let error = write(&path, &schema, &mut growing).unwrap_err().to_string();
+            assert!(error.ends_with("timing.parquet: rows that were written to it are gone"), "{error}");
+        }
+        fs::write(&path, "garbage").unwrap();
+        let error = append_parquet(&path, &schema, &mut growing).unwrap_err().to_string();
+        assert!(error.contains("timing.parquet: not a readable Parquet file: "), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"garbage");
     }
 
     /// However it came about.

@@ -2,6 +2,7 @@
 //!
 //! Readers always find a whole Parquet file (see `parquet_file.rs`). A journal that was cut off still gives
 //! every complete batch. The journal says how many rows were sealed before its first, so that a crash between sealing and emptying it doubles nothing.
+//! What is not sealed yet is kept in memory, too, mostly encoded: the journal is read when a run is resumed, and never else.
 
 use super::parquet_file::{append_parquet, read_table, rewrite_parquet, write_growing};
 use super::row_groups::Growing;
@@ -102,9 +103,8 @@ impl Table {
         let start = Instant::now();
         self.stream.flush()?;
         append_parquet(&self.sealed, &self.schema, &mut self.growing)?;
-        self.sealed_rows += self.journal_rows;
+        self.sealed_rows += std::mem::take(&mut self.journal_rows);
         self.stream = new_journal(&self.journal, &self.schema, self.sealed_rows)?;
-        self.journal_rows = 0;
         (self.last_seal, self.seal_took) = (Instant::now(), start.elapsed());
         Ok(())
     }
