@@ -58,8 +58,8 @@ fn record_evaluations(
                 let Ok((evaluator, mut evaluation)) = evaluators.get_mut(evaluator) else { continue };
                 if let Some(measured) = evaluation.0.take() {
                     let measured = measured?;
-                    log.evaluation(measured.sequences, &evaluator.name, &measured.metrics);
-                    if let Some(heads) = &measured.heads {
+                    log.evaluation(measured.sequences, &evaluator.name, measured.metrics);
+                    if let Some(heads) = measured.heads {
                         log.heads(measured.sequences, &evaluator.name, heads);
                     }
                     at = Some(measured.sequences);

@@ -56,7 +56,7 @@ fn weigh(
             };
             measure(transformer, member, features.as_ref())
         };
-        let recorded = weigh().map(|rows| log.weights(progress.sequences, &rows));
+        let recorded = weigh().map(|rows| log.weights(progress.sequences, rows));
         fail(&mut status, recorded);
     }
 }

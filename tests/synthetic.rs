@@ -58,14 +58,14 @@ impl Synthetic<'_> {
             for (number, evaluator) in ["fsl_train", "fsl_val_rl", "fsl_test_class", "analysis"].into_iter().enumerate() {
                 let above = if evaluator == "analysis" { 0.0 } else { 0.05 * number as f64 };
                 let loss = LN_2 * (1.0 - fallen) + (-(sequences as f64) / 2e4).exp() + above + 0.002;
-                log.evaluation(sequences, evaluator, &metrics(loss, self.accuracy.unwrap_or(0.5 + fallen / 2.0)));
+                log.evaluation(sequences, evaluator, metrics(loss, self.accuracy.unwrap_or(0.5 + fallen / 2.0)));
                 if self.heads {
-                    log.heads(sequences, evaluator, &heads(fallen));
+                    log.heads(sequences, evaluator, heads(fallen));
                 }
             }
         }
         if experiment.measures.weights {
-            log.weights(self.until.0, &compositions());
+            log.weights(self.until.0, compositions());
         }
         log.close().expect("journalled").into_iter().for_each(|table| table.finish().expect("sealed"));
         let row = RunRow { status: "finished".into(), sequences: self.until.0, ..RunRow::default() };

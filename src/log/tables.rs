@@ -18,7 +18,7 @@ const GATHERED: usize = 256;
 /// The open tables of a run.
 #[derive(Component)]
 pub struct RunLog {
-    run_id: String,
+    run_id: Arc<str>,
     tables: Tables,
     steps: Steps,
     measures: Measures,
@@ -28,11 +28,14 @@ pub struct RunLog {
 #[derive(Clone)]
 struct Tables(Arc<Vec<Open>>);
 
+/// Columns of rows, made by whoever journals them.
+type Columns = Box<dyn FnOnce() -> Vec<ArrayRef> + Send>;
+
 /// A table, shared with whoever journals its rows, or makes them last.
 struct Open {
     name: String,
-    /// Columns of rows on their way to the journal.
-    waiting: Mutex<Vec<Vec<ArrayRef>>>,
+    /// Rows on their way to the journal.
+    waiting: Mutex<Vec<Columns>>,
     /// Some could not be journalled.
     lost: AtomicBool,
     table: Mutex<Table>,
@@ -46,7 +49,7 @@ impl Open {
     /// Journals what waits. Taken while the table is held, so that rows keep their order.
     fn journal(&self, mut table: MutexGuard<'_, Table>) -> Result<()> {
         let waiting = std::mem::take(&mut *lock(&self.waiting));
-        let journalled = waiting.into_iter().try_for_each(|columns| table.append(columns));
+        let journalled = waiting.into_iter().try_for_each(|columns| table.append(columns()));
         self.lost.fetch_or(journalled.is_err(), Ordering::Relaxed);
         journalled
     }
@@ -134,11 +137,15 @@ impl RunLog {
         self.tables.0.iter().find(|open| open.name == name)
     }
 
-    /// Rows of a table, without `run_id`.
-    fn append(&mut self, table: &str, mut columns: Vec<ArrayRef>) {
+    /// Rows of a table, by column, without `run_id`.
+    fn append(&self, table: &str, columns: impl FnOnce() -> Vec<ArrayRef> + Send + 'static) {
         let Some(open) = self.table(table) else { return };
-        columns.insert(0, repeated(&self.run_id, columns.first().map_or(0, |column| column.len())));
-        lock(&open.waiting).push(columns);
+        let run_id = self.run_id.clone();
+        lock(&open.waiting).push(Box::new(move || {
+            let mut columns = columns();
+            columns.insert(0, repeated(&run_id, columns.first().map_or(0, |column| column.len())));
+            columns
+        }));
     }
 
     /// Rows that wait for whoever journals them, if there are any.
@@ -171,63 +178,70 @@ impl RunLog {
         if steps.sequences.is_empty() {
             return;
         }
-        self.append(
-            "train",
+        self.append("train", || {
             vec![
                 Arc::new(Int64Array::from(steps.sequences)),
                 Arc::new(Float64Array::from(steps.loss)),
                 Arc::new(Float64Array::from(steps.grad_norm)),
                 Arc::new(Float64Array::from(steps.grad_spread)),
                 Arc::new(Float64Array::from(steps.learning_rate)),
-            ],
-        );
+            ]
+        });
     }
 
     /// A row of `timing`.
     pub fn time(&mut self, sequences: u64, seconds: f64) {
-        self.append("timing", vec![Arc::new(Int64Array::from(vec![sequences as i64])), Arc::new(Float64Array::from(vec![seconds]))]);
+        self.append("timing", move || {
+            vec![Arc::new(Int64Array::from(vec![sequences as i64])), Arc::new(Float64Array::from(vec![seconds]))]
+        });
     }
 
     /// A row of `eval`, and its examples' rows.
-    pub fn evaluation(&mut self, sequences: u64, evaluator: &str, metrics: &Metrics) {
-        let common =
-            |count: usize| -> Vec<ArrayRef> { vec![Arc::new(Int64Array::from(vec![sequences as i64; count])), repeated(evaluator, count)] };
-        let mut row = common(1);
-        row.extend(metrics.means().map(|mean| Arc::new(Float64Array::from(vec![mean])) as ArrayRef));
-        self.append("eval", row);
-        if self.table("eval_examples").is_none() {
-            return;
-        }
-        let mut rows = common(metrics.len());
-        rows.push(Arc::new(Int64Array::from_iter_values(0..metrics.len() as i64)));
-        rows.extend(metrics.columns().map(|column| Arc::new(Float32Array::from(column.clone())) as ArrayRef));
-        self.append("eval_examples", rows);
+    pub fn evaluation(&mut self, sequences: u64, evaluator: &str, metrics: Metrics) {
+        let (metrics, evaluator): (_, Arc<str>) = (Arc::new(metrics), evaluator.into());
+        let common = move |count: usize| -> Vec<ArrayRef> {
+            vec![Arc::new(Int64Array::from(vec![sequences as i64; count])), repeated(&evaluator, count)]
+        };
+        self.append("eval", {
+            let (common, metrics) = (common.clone(), metrics.clone());
+            move || {
+                let means = metrics.means().map(|mean| Arc::new(Float64Array::from(vec![mean])) as ArrayRef);
+                common(1).into_iter().chain(means).collect()
+            }
+        });
+        self.append("eval_examples", move || {
+            let numbers = Arc::new(Int64Array::from_iter_values(0..metrics.len() as i64)) as ArrayRef;
+            let each = metrics.columns().map(|column| Arc::new(Float32Array::from(column.clone())) as ArrayRef);
+            common(metrics.len()).into_iter().chain([numbers]).chain(each).collect()
+        });
     }
 
     /// Rows of `heads`.
-    pub fn heads(&mut self, sequences: u64, evaluator: &str, measures: &HeadMeasures) {
-        let rows: Vec<_> = measures.rows().collect();
-        let whole = |of: fn(&(usize, usize, [f64; 6])) -> usize| -> ArrayRef {
-            Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| of(row) as i64)))
-        };
-        let mut columns = vec![
-            Arc::new(Int64Array::from(vec![sequences as i64; rows.len()])) as ArrayRef,
-            repeated(evaluator, rows.len()),
-            whole(|row| row.0),
-            whole(|row| row.1),
-        ];
-        columns.extend((0..6).map(|index| Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.2[index]))) as ArrayRef));
-        columns.push(Arc::new(Float64Array::from_iter(measures.attributions())));
-        self.append("heads", columns);
+    pub fn heads(&mut self, sequences: u64, evaluator: &str, measures: HeadMeasures) {
+        let evaluator = evaluator.to_owned();
+        self.append("heads", move || {
+            let rows: Vec<_> = measures.rows().collect();
+            let whole = |of: fn(&(usize, usize, [f64; 6])) -> usize| -> ArrayRef {
+                Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| of(row) as i64)))
+            };
+            let mut columns = vec![
+                Arc::new(Int64Array::from(vec![sequences as i64; rows.len()])) as ArrayRef,
+                repeated(&evaluator, rows.len()),
+                whole(|row| row.0),
+                whole(|row| row.1),
+            ];
+            columns.extend((0..6).map(|index| Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.2[index]))) as ArrayRef));
+            columns.push(Arc::new(Float64Array::from_iter(measures.attributions())));
+            columns
+        });
     }
 
     /// Rows of `weights`.
-    pub fn weights(&mut self, sequences: u64, rows: &[Weight]) {
-        let whole = |of: &dyn Fn(&Weight) -> Option<usize>| -> ArrayRef {
-            Arc::new(Int64Array::from_iter(rows.iter().map(|row| of(row).map(|number| number as i64))))
-        };
-        self.append(
-            "weights",
+    pub fn weights(&mut self, sequences: u64, rows: Vec<Weight>) {
+        self.append("weights", move || {
+            let whole = |of: &dyn Fn(&Weight) -> Option<usize>| -> ArrayRef {
+                Arc::new(Int64Array::from_iter(rows.iter().map(|row| of(row).map(|number| number as i64))))
+            };
             vec![
                 Arc::new(Int64Array::from(vec![sequences as i64; rows.len()])),
                 Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.measure))),
@@ -236,23 +250,22 @@ impl RunLog {
                 whole(&|row| Some(row.layer)),
                 whole(&|row| Some(row.head)),
                 Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.value))),
-            ],
-        );
+            ]
+        });
     }
 
     /// A row of `notes`: something that happened, with a number.
     pub fn note(&mut self, sequences: u64, note: &str, value: f64) {
-        self.append(
-            "notes",
-            vec![Arc::new(Int64Array::from(vec![sequences as i64])), repeated(note, 1), Arc::new(Float64Array::from(vec![value]))],
-        );
+        let note = note.to_owned();
+        self.append("notes", move || {
+            vec![Arc::new(Int64Array::from(vec![sequences as i64])), repeated(&note, 1), Arc::new(Float64Array::from(vec![value]))]
+        });
     }
 
     /// Rows of a hook's table.
     pub fn look(&mut self, table: &str, rows: Rows) {
-        let count = rows.len();
-        self.append(
-            table,
+        self.append(table, move || {
+            let count = rows.len();
             vec![
                 Arc::new(Int64Array::from(vec![rows.sequences as i64; count])),
                 repeated(&rows.during, count),
@@ -264,8 +277,8 @@ impl RunLog {
                 Arc::new(Int64Array::from(rows.dimension)),
                 Arc::new(StringArray::from(rows.statistic)),
                 Arc::new(Float32Array::from(rows.value)),
-            ],
-        );
+            ]
+        });
     }
 
     /// A row of `measures`: what is measured of a toy model, or of one of its vectors.
@@ -285,15 +298,14 @@ impl RunLog {
         if measures.sequences.is_empty() {
             return;
         }
-        self.append(
-            "measures",
+        self.append("measures", || {
             vec![
                 Arc::new(Int64Array::from(measures.sequences)),
                 Arc::new(StringArray::from(measures.measure)),
                 Arc::new(StringArray::from(measures.vector)),
                 Arc::new(Float64Array::from(measures.value)),
-            ],
-        );
+            ]
+        });
     }
 
     /// Journals all rows so far, and gives them to be made to last.
@@ -350,7 +362,7 @@ mod tests {
     fn rows_that_were_lost_are_not_said_to_last() {
         let out = tempfile::tempdir().unwrap();
         let mut log = log(out.path());
-        log.append("notes", Vec::new());
+        log.append("notes", Vec::new);
         assert!(log.waiting().unwrap().journal().is_err());
         assert!(log.waiting().is_none());
         let error = log.lasting().err().unwrap().to_string();

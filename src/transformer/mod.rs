@@ -128,8 +128,7 @@ impl Transformer {
 
     /// A copy of one member: a cohort of one.
     pub fn copy_of(&self, member: usize) -> crate::Result<Self> {
-        let parameters = Parameters::stack(&[self.parameters.of_member(member)?], self.parameters.device())?;
-        Self::new(self.architecture.clone(), parameters)
+        Self::new(self.architecture.clone(), self.parameters.copy_of(member)?)
     }
 
     /// Logits at the query, `[K, B, C]`. Every value on the way goes through the gate.

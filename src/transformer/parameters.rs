@@ -38,6 +38,13 @@ impl Parameters {
         self.entries.iter().map(|(name, var)| (name.as_str(), var))
     }
 
+    /// A copy of one member's parameters where they are: a cohort of one.
+    pub fn copy_of(&self, member: usize) -> Result<Self> {
+        // Becoming a variable copies what is none.
+        let copy = |(name, var): &(String, Var)| Ok((name.clone(), Var::from_tensor(&var.as_detached_tensor().narrow(0, member, 1)?)?));
+        Ok(Self { members: 1, entries: self.entries.iter().map(copy).collect::<Result<_>>()? })
+    }
+
     /// A copy of one member's parameters on the CPU.
     pub fn of_member(&self, member: usize) -> Result<Vec<(String, Tensor)>> {
         self.entries.iter().map(|(name, var)| Ok((name.clone(), var.get(member)?.to_device(&Device::Cpu)?.copy()?))).collect()
@@ -93,5 +100,22 @@ pub fn check_shapes<'a>(
     match found.iter().find(|entry| wanted.iter().all(|(name, _)| name != entry.0)) {
         Some((name, _)) => Err(Error::Invalid(format!("the model has no parameter {name}"))),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_does_not_follow_what_it_was_made_of() {
+        let model = |number: f32| vec![("weight".to_owned(), Tensor::new(&[number, -number], &Device::Cpu).unwrap())];
+        for models in [vec![model(3.0)], vec![model(1.0), model(3.0)]] {
+            let cohort = Parameters::stack(&models, &Device::Cpu).unwrap();
+            let copy = cohort.copy_of(models.len() - 1).unwrap();
+            cohort.iter().for_each(|(_, var)| var.set(&var.zeros_like().unwrap()).unwrap());
+            assert_eq!(copy.members(), 1);
+            assert_eq!(copy.get("weight").unwrap().to_vec2::<f32>().unwrap(), [[3.0, -3.0]]);
+        }
     }
 }
