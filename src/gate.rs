@@ -16,6 +16,7 @@ pub struct Gate {
     probed: Vec<Place>,
     seen: Vec<(Place, Tensor)>,
     probes: Vec<(Place, Var)>,
+    unread: bool,
 }
 
 impl Gate {
@@ -59,11 +60,48 @@ impl Gate {
         self.kept.extend(places);
     }
 
+    /// Nobody reads the logits of this pass.
+    pub(crate) fn leave_unread(&mut self) {
+        self.unread = true;
+    }
+
+    /// Whether the logits at the query, the last of `pairs`, are given whatever the model answers, or nobody reads them.
+    pub fn is_answered(&self, pairs: usize) -> bool {
+        let given = |replaced: Vec<bool>| replaced[replaced.len() - replaced.len().div_ceil(pairs)..].iter().all(|&given| given);
+        (self.unread || self.replaced((Site::Logits, None)).is_some_and(given))
+            && !self.touches_any(&[Site::FinalNorm, Site::Unembedding], None)
+            && !self.is_seen((Site::Logits, None))
+    }
+
+    /// Whether the value at a site is replaced whatever it is.
+    pub fn replaces(&self, site: Site, layer: Option<usize>) -> bool {
+        self.replaced((site, layer)).is_some_and(|replaced| replaced.iter().all(|&replaced| replaced))
+    }
+
+    /// Which entries of the value at a place are, `[1, 1, …]`, or one flag for all.
+    fn replaced(&self, place: Place) -> Option<Vec<bool>> {
+        let own = self.clamps.iter().filter(|clamp| clamp.place == place).filter_map(|clamp| clamp.replaces.as_deref());
+        own.map(<[bool]>::to_vec).reduce(|one, other| match (&one[..], &other[..]) {
+            ([all], _) | (_, [all]) if *all => vec![true],
+            _ => one.iter().zip(&other).map(|(a, b)| a | b).collect(),
+        })
+    }
+
+    /// Whether anybody stands in a block from this layer on.
+    pub fn touches_from(&self, layer: usize) -> bool {
+        let mut places = self.clamps.iter().map(|clamp| &clamp.place).chain(&self.looked_at).chain(&self.kept).chain(&self.probed);
+        places.any(|place| place.1.is_some_and(|own| own >= layer))
+    }
+
+    /// Whether the value at a place is looked at, kept or probed.
+    fn is_seen(&self, place: Place) -> bool {
+        [&self.looked_at, &self.kept, &self.probed].into_iter().any(|places| places.contains(&place))
+    }
+
     /// Whether anybody stands at a site.
     pub fn touches(&self, site: Site, layer: Option<usize>) -> bool {
         let place = (site, layer);
-        [&self.looked_at, &self.kept, &self.probed].into_iter().any(|places| places.contains(&place))
-            || self.clamps.iter().any(|clamp| clamp.place == place)
+        self.is_seen(place) || self.clamps.iter().any(|clamp| clamp.place == place)
     }
 
     /// Whether anybody stands at one of several sites.

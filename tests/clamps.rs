@@ -218,6 +218,7 @@ fn every_action_has_its_gradients() {
                 strength: strength.clone(),
                 detach: false,
                 silences: None,
+                replaces: None,
             };
             transformer.forward(&input, &mut Gate::clamping(vec![clamp])).unwrap()
         };
@@ -297,6 +298,7 @@ fn one_path_alone_can_be_patched() {
         strength: None,
         detach: false,
         silences: None,
+        replaces: None,
     };
     let columns: Vec<u8> = (0..64).map(|d| u8::from(d / 8 == 2)).collect();
     let transformer = case.transformer(1, DType::F32);

@@ -75,6 +75,7 @@ impl Builder<'_> {
             clamp.mask = self.mask(clamp)?;
             clamp.silences = clamp.silences(self.architecture.heads);
             clamp.gives = clamp.gives(self.architecture, 2 * self.pairs - 1);
+            clamp.replaces = clamp.replaces()?;
         }
         let running = spec.and_then(|spec| spec.donor.as_deref()).map(|path| self.running(path)).transpose()?;
         self.plan.passes.push(Pass { spec: spec.cloned(), running, input: spec.and_then(|spec| spec.input), clamps });
@@ -131,6 +132,7 @@ impl Builder<'_> {
                     constant: self.constant(&one.action)?,
                     silences: None,
                     gives: None,
+                    replaces: None,
                 });
                 let last = clamps.len() - 1;
                 &mut clamps[last]

@@ -33,6 +33,9 @@ pub struct Clamp {
     pub detach: bool,
     /// Where it makes the values of whole heads zero and does nothing else: for each member, which heads. The fused attention knows how to.
     pub silences: Option<Arc<[bool]>>,
+    /// Where what takes their place does not depend on the value: for each entry `[1, 1, …]`, in order, whether it is one of them; one alone stands for
+    /// all. A value whose entries are all replaced is not computed.
+    pub replaces: Option<Arc<[bool]>>,
 }
 
 /// What takes the place of entries.

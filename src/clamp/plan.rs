@@ -8,7 +8,7 @@ use crate::gate::Gate;
 use crate::site::{Axes, Place, Site};
 use crate::transformer::{Architecture, Tokens, Transformer};
 use bevy_ecs::component::Component;
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -93,6 +93,8 @@ pub(super) struct Planned {
     pub(super) silences: Option<Arc<[bool]>>,
     /// The heads and attending tokens that are given a pattern, `[K, H, T]`, where that is all there is to it.
     pub(super) gives: Option<Arc<[bool]>>,
+    /// The entries that become something else whatever they are, where they are the same for all members and sequences.
+    pub(super) replaces: Option<Arc<[bool]>>,
 }
 
 pub(super) struct When {
@@ -167,6 +169,9 @@ impl Plan {
             let gate = if index == last { &mut *gate } else { &mut own_gate };
             gate.put_first(clamps);
             gate.keep(keep.iter().copied());
+            if index < last {
+                gate.leave_unread();
+            }
             let logits = match &pass.running {
                 Some(running) => {
                     let copies = running.transformer.parameters().members();
@@ -207,6 +212,22 @@ impl Planned {
         let moments = |member: usize| now.moments.get(member).map_or(&[][..], Vec::as_slice);
         let each = self.when.iter().enumerate();
         each.map(|(member, when)| when.as_ref().map_or(0.0, |when| when.strength(now.sequences, moments(member)))).collect()
+    }
+
+    /// The entries that become something else whatever they are, where they are the same for all members and sequences.
+    pub(super) fn replaces(&self) -> candle_core::Result<Option<Arc<[bool]>>> {
+        let reads_value =
+            matches!(self.action, Action::Scale(_) | Action::Temperature(_) | Action::Mean | Action::Resample | Action::Add(_));
+        let by_label = self.entries.iter().flatten().any(Entries::depend_on_labels);
+        Ok(match &self.mask {
+            _ if reads_value || by_label => None,
+            None => Some([true].into()),
+            Some(mask) if mask.dim(0)? == 1 => {
+                let mask = mask.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<u8>()?;
+                Some(mask.into_iter().map(|chosen| chosen > 0).collect())
+            }
+            Some(_) => None,
+        })
     }
 
     /// The place that it reads in its source, or earlier in its own pass.
@@ -284,6 +305,7 @@ impl Planned {
             Some(Tensor::from_slice(strengths, shape, input.features.device())?)
         };
         let silences = self.silences.clone().filter(|_| strength.is_none());
-        Ok(Clamp { place: self.place, mask, new, strength, detach: self.detach, silences })
+        let replaces = self.replaces.clone().filter(|_| strength.is_none());
+        Ok(Clamp { place: self.place, mask, new, strength, detach: self.detach, silences, replaces })
     }
 }

@@ -68,7 +68,7 @@ fn largest(a: &Tensor) -> f64 {
 fn at_the_gate(architecture: &Architecture, clamps: &Clamps) -> Vec<Clamp> {
     let clamp = |place, flags: &[bool], shape: (usize, usize, usize, usize, usize), new| {
         let mask = Tensor::from_vec(flags.iter().map(|&flag| u8::from(flag)).collect::<Vec<_>>(), shape, &Device::Cpu).unwrap();
-        Clamp { place, mask: Some(mask), new, strength: None, detach: false, silences: None }
+        Clamp { place, mask: Some(mask), new, strength: None, detach: false, silences: None, replaces: None }
     };
     let heads = architecture.heads;
     let silenced = clamps.silenced.iter().enumerate().filter_map(|(layer, silenced)| Some((layer, silenced.as_ref()?)));

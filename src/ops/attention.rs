@@ -1,8 +1,8 @@
 //! The core of attention: from queries, keys and values to the weighted values of each head.
 
-use super::kept::{Constant, kept};
+use super::attention_steps::{pattern_composed, rotated_composed, scores_composed, split_composed, weighted_composed};
 use super::{Real, accumulate, dot, for_real, like, look, slice, zeros};
-use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use std::sync::{Arc, OnceLock};
 
 /// How the heads of a layer attend.
@@ -40,9 +40,8 @@ pub fn attention_and_pattern(qkv: &Tensor, heads: Heads, silenced: Option<Arc<[b
         if super::cuda::takes(qkv) {
             return super::cuda::attention(qkv, heads, false, silenced);
         }
-        let [q, k, v] = split(qkv, heads)?;
-        let seen = pattern(&scores(&rotated(&q, heads)?, &rotated(&k, heads)?, heads)?)?;
-        return Ok((weighted(&seen, &heard(&v, silenced)?)?, seen.detach()));
+        let (z, pattern) = composed(qkv, heads, silenced)?;
+        return Ok((z, pattern.detach()));
     }
     let (members, sequences, tokens, _) = qkv.dims4()?;
     for_real!(qkv, T => {
@@ -55,9 +54,15 @@ pub fn attention_and_pattern(qkv: &Tensor, heads: Heads, silenced: Option<Arc<[b
 
 /// The same of plain operations.
 pub fn attention_composed(qkv: &Tensor, heads: Heads, query_alone: bool, silenced: Option<Arc<[bool]>>) -> Result<Tensor> {
-    let [q, k, v] = split(qkv, heads)?;
-    let z = weighted(&pattern(&scores(&rotated(&q, heads)?, &rotated(&k, heads)?, heads)?)?, &heard(&v, silenced)?)?;
+    let (z, _) = composed(qkv, heads, silenced)?;
     if query_alone { z.narrow(2, z.dim(2)? - 1, 1)?.contiguous() } else { Ok(z) }
+}
+
+/// Weighted values and pattern.
+fn composed(qkv: &Tensor, heads: Heads, silenced: Option<Arc<[bool]>>) -> Result<(Tensor, Tensor)> {
+    let [q, k, v] = split_composed(qkv, heads)?;
+    let pattern = pattern_composed(&scores_composed(&rotated_composed(&q, heads)?, &rotated_composed(&k, heads)?, heads)?)?;
+    Ok((weighted_composed(&pattern, &heard(&v, silenced)?)?, pattern))
 }
 
 /// Values `[K, B, H, T, dh]` without those of silenced heads.
@@ -67,53 +72,6 @@ fn heard(v: &Tensor, silenced: Option<Arc<[bool]>>) -> Result<Tensor> {
     let mask: Vec<u8> = silenced.iter().map(|&silent| u8::from(!silent)).collect();
     let mask = Tensor::from_vec(mask, (silenced.len() / heads, 1, heads, 1, 1), v.device())?.broadcast_as(v.shape())?;
     mask.where_cond(v, &v.zeros_like()?)
-}
-
-/// Queries, keys and values, each `[K, B, H, T, dh]`, of `[K, B, T, 3·H·dh]`.
-pub fn split(qkv: &Tensor, heads: Heads) -> Result<[Tensor; 3]> {
-    let (members, sequences, tokens, triple) = qkv.dims4()?;
-    let parts = qkv.reshape(&[members, sequences, tokens, 3, heads.count, triple / 3 / heads.count])?;
-    let part = |index: usize| parts.narrow(3, index, 1)?.squeeze(3)?.transpose(2, 3)?.contiguous();
-    Ok([part(0)?, part(1)?, part(2)?])
-}
-
-/// q kᵀ/√dh, `[K, B, H, T, T]`, with −1e20 where a token may not look.
-pub fn scores(q: &Tensor, k: &Tensor, heads: Heads) -> Result<Tensor> {
-    let products = q.flatten_to(2)?.matmul(&k.flatten_to(2)?.t()?)?;
-    let (members, sequences, count, tokens, width) = q.dims5()?;
-    masked(&(products * (width as f64).powf(-0.5))?.reshape((members, sequences, count, tokens, tokens))?, heads)
-}
-
-/// The heads' weighted values side by side, `[K, B, T, H·dh]`, of a pattern and values.
-pub fn weighted(pattern: &Tensor, v: &Tensor) -> Result<Tensor> {
-    let z = pattern.flatten_to(2)?.matmul(&v.flatten_to(2)?)?.reshape(v.shape())?;
-    z.transpose(2, 3)?.contiguous()?.flatten_from(3)
-}
-
-/// Queries or keys `[K, B, H, T, dh]` with rotary positions: pairs (0,1), (2,3), … turned by t / time^(2i/dh).
-pub fn rotated(x: &Tensor, heads: Heads) -> Result<Tensor> {
-    let Some(time) = heads.rotary else { return Ok(x.clone()) };
-    let (_, _, _, tokens, width) = x.dims5()?;
-    let rotary = (tokens, width, time.to_bits());
-    let cosines = kept(Constant::Cosines(rotary, x.dtype()), x.device())?;
-    let sines = kept(Constant::Sines(rotary, x.dtype()), x.device())?;
-    let turned = candle_nn::rotary_emb::rope_i_slow(&x.flatten_to(1)?, &cosines, &sines)?;
-    turned.reshape(x.shape())
-}
-
-fn masked(scores: &Tensor, heads: Heads) -> Result<Tensor> {
-    if !heads.causal {
-        return Ok(scores.clone());
-    }
-    let tokens = scores.dim(D::Minus1)?;
-    let later = kept(Constant::Later(tokens), scores.device())?.broadcast_as(scores.shape())?;
-    let never = Tensor::full(-1e20, (), scores.device())?.to_dtype(scores.dtype())?.broadcast_as(scores.shape())?;
-    later.where_cond(&never, scores)
-}
-
-/// softmax over the last dimension, with a gradient.
-pub fn pattern(scores: &Tensor) -> Result<Tensor> {
-    candle_nn::ops::softmax(scores, D::Minus1)
 }
 
 /// Angles of the rotary positions, token by token, pair by pair.

@@ -90,6 +90,30 @@ fn attention_has_its_gradients() {
 }
 
 #[test]
+fn steps_of_attention_have_their_gradients() {
+    use attention_steps::*;
+    let qkv = [random(&[2, 2, 5, 3 * 3 * 4], 1)];
+    let [q, k, v] = [2, 3, 4].map(|seed| random(&[2, 2, 3, 5, 4], seed));
+    for rotary in [None, Some(100.0)] {
+        for causal in [true, false] {
+            let heads = Heads { count: 3, rotary, causal };
+            for part in 0..3 {
+                let of = |parts: [Tensor; 3]| parts[part].affine(2.0, 1.0);
+                check(&qkv, || of(split(&qkv[0], heads)?), || of(split_composed(&qkv[0], heads)?));
+            }
+            let turned = |x: Tensor| x.affine(2.0, 1.0);
+            check(&[q.clone()], || turned(rotated(&q, heads)?), || turned(rotated_composed(&q, heads)?));
+            // So that what may not be looked at does not drown the rest.
+            let tamed = |scores: Tensor| scores.maximum(-50.0);
+            check(&[q.clone(), k.clone()], || tamed(scores(&q, &k, heads)?), || tamed(scores_composed(&q, &k, heads)?));
+        }
+    }
+    let own = [random(&[2, 2, 3, 5, 5], 5)];
+    check(&own, || pattern(&own[0]), || pattern_composed(&own[0]));
+    check(&[own[0].clone(), v.clone()], || weighted(&own[0], &v), || weighted_composed(&own[0], &v));
+}
+
+#[test]
 fn gelu_has_its_gradient() {
     let inputs = [Var::from_tensor(&(random(&[50], 1).as_tensor() * 3.0).unwrap()).unwrap()];
     check(&inputs, || gelu(&inputs[0]), || gelu_composed(&inputs[0]));

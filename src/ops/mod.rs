@@ -6,6 +6,7 @@
 
 mod adam;
 mod attention;
+mod attention_steps;
 #[cfg(test)]
 mod check;
 mod cross_entropy;
@@ -23,7 +24,8 @@ mod widest;
 
 pub use adam::{Adam, adam, correction, descend};
 pub(crate) use attention::angles;
-pub use attention::{Heads, attention, attention_and_pattern, attention_composed, pattern, rotated, scores, split, weighted};
+pub use attention::{Heads, attention, attention_and_pattern, attention_composed};
+pub use attention_steps::{pattern, rotated, scores, split, weighted};
 pub use cross_entropy::{cross_entropy, cross_entropy_composed};
 pub(crate) use gelu::bend;
 pub use gelu::{gelu, gelu_composed};
@@ -155,9 +157,16 @@ fn zeros<T: Real>(count: usize) -> Vec<T> {
 #[inline(always)]
 pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     let mut partial = [T::zero(); 16];
-    let ((a, last_a), (b, last_b)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
+    let ((a, rest_a), (b, rest_b)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
     for (a, b) in a.iter().zip(b) {
         for lane in 0..16 {
+            partial[lane] = a[lane].mul_add(b[lane], partial[lane]);
+        }
+    }
+    // Heads of eight dimensions are common.
+    let ((a, last_a), (b, last_b)) = (rest_a.as_chunks::<8>(), rest_b.as_chunks::<8>());
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..8 {
             partial[lane] = a[lane].mul_add(b[lane], partial[lane]);
         }
     }
@@ -241,7 +250,13 @@ fn total<T: Real>(lanes: T::Eight) -> T {
 /// y += a·x.
 #[inline(always)]
 fn accumulate<T: Real>(y: &mut [T], a: T, x: &[T]) {
-    for (y, &x) in y.iter_mut().zip(x) {
+    let ((y, last_y), (x, last_x)) = (y.as_chunks_mut::<8>(), x.as_chunks::<8>());
+    for (y, x) in y.iter_mut().zip(x) {
+        for lane in 0..8 {
+            y[lane] = a.mul_add(x[lane], y[lane]);
+        }
+    }
+    for (y, &x) in last_y.iter_mut().zip(last_x) {
         *y = a.mul_add(x, *y);
     }
 }

@@ -13,6 +13,29 @@ pub(super) const INNER_SITES: [Site; 7] =
 pub(super) const LATE_SITES: [Site; 8] =
     [Site::Z, Site::AttentionOut, Site::ResidualMid, Site::MlpNorm, Site::MlpPre, Site::MlpPost, Site::MlpOut, Site::ResidualPost];
 
+/// All but what comes out.
+const INSIDE: [Site; 16] = {
+    use Site::*;
+    [
+        ResidualPre,
+        AttentionNorm,
+        QueryPreRope,
+        KeyPreRope,
+        Query,
+        Key,
+        Value,
+        Scores,
+        Pattern,
+        Z,
+        AttentionOut,
+        ResidualMid,
+        MlpNorm,
+        MlpPre,
+        MlpPost,
+        MlpOut,
+    ]
+};
+
 /// Gain and bias `[K, D]`.
 pub(super) struct Norm {
     pub gain: Tensor,
@@ -46,9 +69,14 @@ fn normalised(norm: &Option<Norm>, x: &Tensor) -> Result<Tensor> {
 }
 
 impl Block {
-    /// The residual stream after the block, `[K, B, T, D]`; with `query_alone` of the last token, `[K, B, 1, D]`.
-    pub fn forward(&self, stream: &Tensor, query_alone: bool, gate: &mut Gate) -> Result<Tensor> {
+    /// The residual stream after the block, `[K, B, T, D]`; with `query_alone` of the last token, `[K, B, 1, D]`. Where the stream is not `read`, it
+    /// may be any.
+    pub fn forward(&self, stream: &Tensor, query_alone: bool, read: bool, gate: &mut Gate) -> Result<Tensor> {
         let layer = Some(self.layer);
+        if gate.replaces(Site::ResidualPost, layer) && !gate.touches_any(&INSIDE, layer) {
+            return gate.pass(Site::ResidualPost, layer, stream.detach());
+        }
+        let read = read || gate.touches_any(&LATE_SITES, layer);
         let stream = gate.pass(Site::ResidualPre, layer, stream.clone())?;
         let input = gate.pass(Site::AttentionNorm, layer, normalised(&self.norm1, &stream)?)?;
         let qkv = ops::linear(&input, &self.qkv, Plus::Nothing)?;
@@ -64,7 +92,10 @@ impl Block {
                 ops::attention(&qkv, self.heads, query_alone, silenced)?
             }
         } else {
-            self.attention(&qkv, gate)?
+            match self.attention(&qkv, read, gate)? {
+                Some(z) => z,
+                None => return Ok(stream),
+            }
         };
         let z = gate.pass(Site::Z, layer, z)?;
         let stream = if query_alone { stream.narrow(2, stream.dim(2)? - 1, 1)?.contiguous()? } else { stream };
@@ -82,8 +113,8 @@ impl Block {
         gate.pass(Site::ResidualPost, layer, stream)
     }
 
-    /// `qkv` [K, B, T, 3D] → [K, B, T, D], every step through the gate.
-    fn attention(&self, qkv: &Tensor, gate: &mut Gate) -> Result<Tensor> {
+    /// `qkv` [K, B, T, 3D] → [K, B, T, D], every step through the gate; nothing where it is not `read`.
+    fn attention(&self, qkv: &Tensor, read: bool, gate: &mut Gate) -> Result<Option<Tensor>> {
         let layer = Some(self.layer);
         let [q, k, v] = ops::split(qkv, self.heads)?;
         let q = gate.pass(Site::QueryPreRope, layer, q)?;
@@ -92,8 +123,11 @@ impl Block {
         let k = gate.pass(Site::Key, layer, ops::rotated(&k, self.heads)?)?;
         let v = gate.pass(Site::Value, layer, v)?;
         let scores = gate.pass(Site::Scores, layer, ops::scores(&q, &k, self.heads)?)?;
+        if !read && !gate.touches(Site::Pattern, layer) {
+            return Ok(None);
+        }
         let pattern = gate.pass(Site::Pattern, layer, ops::pattern(&scores)?)?;
-        ops::weighted(&pattern, &v)
+        if read { ops::weighted(&pattern, &v).map(Some) } else { Ok(None) }
     }
 
     fn mlp(&self, mlp: &Mlp, stream: &Tensor, gate: &mut Gate) -> Result<Tensor> {

@@ -18,6 +18,10 @@ use bevy_ecs::component::Component;
 use block::{Block, Norm};
 use candle_core::{Device, Result, Tensor};
 
+/// Sites before the blocks.
+const EMBEDDING_SITES: [Site; 5] =
+    [Site::ExampleEmbedding, Site::LabelEmbedding, Site::TokenEmbedding, Site::PositionEmbedding, Site::Embedding];
+
 /// The longest sequence, in tokens, for which sinusoidal positions are kept.
 const LONGEST: usize = 256;
 
@@ -133,14 +137,38 @@ impl Transformer {
 
     /// Logits at the query, `[K, B, C]`. Every value on the way goes through the gate.
     ///
-    /// Where nobody looks at the last layer, what does not lead to the query is left out.
+    /// What nobody reads is not computed: where nobody looks at the last layer, what does not lead to the query; a block whose output is replaced;
+    /// and where the logits themselves are, or nobody reads them, all that comes after the last place where somebody stands.
     pub fn forward(&self, input: &Tokens, gate: &mut Gate) -> Result<Tensor> {
+        let (members, sequences, pairs) = input.labels.dims3()?;
+        if !gate.is_answered(pairs) {
+            let stream = self.stream(input, true, gate)?;
+            return self.answer(stream, gate);
+        }
+        if gate.touches_from(0) || gate.touches_any(&EMBEDDING_SITES, None) {
+            self.stream(input, false, gate)?;
+        }
+        let shape = (members, sequences, pairs, self.architecture.outputs);
+        let any = Tensor::zeros(shape, self.parameters.dtype(), self.parameters.device())?;
+        gate.pass(Site::Logits, None, any)?.narrow(2, pairs - 1, 1)?.squeeze(2)?.contiguous()
+    }
+
+    /// The residual stream after the blocks, of all tokens or of the last alone. Where it is not `read`, it ends where nobody stands any more.
+    fn stream(&self, input: &Tokens, read: bool, gate: &mut Gate) -> Result<Tensor> {
         let mut stream = self.embed(input, gate)?;
         for block in &self.blocks {
+            if !read && !gate.touches_from(block.layer) {
+                break;
+            }
             let last = block.layer + 1 == self.blocks.len();
             let query_alone = last && !self.someone_looks_after_attention(gate);
-            stream = block.forward(&stream, query_alone, gate)?;
+            stream = block.forward(&stream, query_alone, read || gate.touches_from(block.layer + 1), gate)?;
         }
+        Ok(stream)
+    }
+
+    /// Logits at the query of the stream after the blocks.
+    fn answer(&self, stream: Tensor, gate: &mut Gate) -> Result<Tensor> {
         let out = match &self.norm {
             Some(norm) => norm.apply(&stream)?,
             None => stream,
@@ -172,7 +200,7 @@ impl Transformer {
     fn embed(&self, input: &Tokens, gate: &mut Gate) -> Result<Tensor> {
         let plus = self.example_bias.as_ref().map_or(Plus::Nothing, Plus::Bias);
         let embedded = ops::linear(&input.features, &self.example_weight, plus)?;
-        let parts = [Site::ExampleEmbedding, Site::LabelEmbedding, Site::TokenEmbedding, Site::PositionEmbedding];
+        let [parts @ .., _] = EMBEDDING_SITES;
         let stream = if gate.touches_any(&parts, None) {
             let examples = gate.pass(Site::ExampleEmbedding, None, ops::pick(&embedded, &input.examples)?)?;
             let labels = ops::pick(&self.label_table.transpose(1, 2)?.contiguous()?, &input.labels)?;
