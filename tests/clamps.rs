@@ -9,6 +9,7 @@ use optogen::gradients::Gradients;
 use optogen::metrics::Metrics;
 use optogen::ops;
 use optogen::optimiser::Optimiser;
+use optogen::site::Site;
 use optogen_tests::reference::{CASES, Case, distance, largest};
 use std::path::Path;
 
@@ -148,7 +149,6 @@ fn clamped_training_follows_the_published_trajectory() {
 #[test]
 fn every_action_has_its_gradients() {
     use optogen::clamp::{Clamp, New};
-    use optogen::site::Site;
     let case = Case::open("induction");
     let input = case.batch(1, DType::F64);
     let transformer = case.transformer(1, DType::F64);
@@ -271,7 +271,6 @@ fn seen(case: &Case, gate: &mut Gate, input: &optogen::transformer::Tokens) -> V
 #[test]
 fn one_path_alone_can_be_patched() {
     use optogen::clamp::{Clamp, New};
-    use optogen::site::Site;
     let case = Case::open("induction");
     let experiment = with(
         &case,
@@ -340,8 +339,60 @@ fn donors_keep_their_interventions() {
     let other = case.experiment("graft_in", Some(&plain));
     let mut copied = other.clone();
     let optogen::experiment::Action::Copy(copy) = &mut copied.interventions[0].action else { panic!("a graft copies") };
-    copy.site = Some(optogen::site::Site::Embedding);
+    copy.site = Some(Site::Embedding);
     assert!(distance(&own, &outcome(&case, &copied, 1).logits) < 1e-6);
+}
+
+/// Parameters that only lead to what is replaced, or to what nobody reads, are not even looked at: that they are no numbers is seen neither in the
+/// logits nor in any gradient. Whoever looks inside changes nothing.
+#[test]
+fn what_nobody_reads_is_not_computed() {
+    let case = Case::open("induction");
+    let layer_0 = "[[intervention]]\nsite = \"resid_post\"\nlayers = [0]\n";
+    let copied = "[[intervention]]\nsite = \"logits\"\nat = \"query\"\n";
+    let apart = "at = \"inner\"\naction = { copy = { site = \"embedding\", shift = 1 } }\n";
+    let ends = "name = \"ends\"\nat = [0, -1]\naction = { copy = { site = \"embedding\" } }\n";
+    let late = &["transformer/blocks/1/attn/proj", "transformer/norm", "unembed"][..];
+    for (clamps, unread, is_read) in [
+        (format!("{layer_0}action = {{ set = 0.25 }}\n"), &["transformer/blocks/0/"][..], false),
+        (format!("{layer_0}{apart}{layer_0}{ends}"), &["transformer/blocks/0/"], false),
+        (format!("{layer_0}{apart}"), &["transformer/blocks/0/"], true),
+        (format!("{layer_0}strength = 0.5\naction = {{ set = 0.25 }}\n"), &["transformer/blocks/0/"], true),
+        (format!("{layer_0}action = {{ scale = 0.5 }}\n"), &["transformer/blocks/0/"], true),
+        (format!("{copied}action = {{ copy_from_head = {{ layer = 1, head = 3 }} }}\n"), late, false),
+        (
+            format!(
+                "[[pass]]\nname = \"other\"\ninput = \"swapped_labels\"\n{copied}action = {{ copy_from_head = {{ layer = 1, head = 3, pass = \"other\" }} }}\n"
+            ),
+            late,
+            false,
+        ),
+        (format!("{copied}action = {{ scale = 0.5 }}\n"), late, true),
+    ] {
+        let plan = plan(&case, &with(&case, &clamps), 1);
+        let input = case.batch(1, DType::F32);
+        let transformer = case.transformer(1, DType::F32);
+        let logits = |gate: &mut Gate| plan.forward(&transformer, &input, &Now::default(), gate).unwrap();
+        let before = logits(&mut Gate::closed());
+        let places = [(Site::Z, Some(0)), (Site::AttentionOut, Some(1)), (Site::FinalNorm, None)];
+        assert!(distance(&logits(&mut Gate::looking_at(places)), &before) < 1e-6 * largest(&before), "{clamps}");
+        for (name, var) in transformer.parameters().iter().filter(|(name, _)| unread.iter().any(|start| name.starts_with(start))) {
+            assert!(name.contains('/'));
+            var.set(&Tensor::full(f32::NAN, var.shape(), var.device()).unwrap()).unwrap();
+        }
+        let after = logits(&mut Gate::closed());
+        let numbers = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        if is_read {
+            assert!(numbers(&after).iter().any(|number| number.is_nan()), "{clamps}");
+            continue;
+        }
+        assert_eq!(numbers(&after), numbers(&before), "{clamps}");
+        let loss = ops::cross_entropy(&after, &input.targets().unwrap()).unwrap();
+        let gradients = Gradients::of(&loss, transformer.parameters()).unwrap();
+        for ((name, _), gradient) in transformer.parameters().iter().zip(gradients.iter()) {
+            assert!(numbers(gradient).iter().all(|number| number.is_finite()), "{clamps}: the gradient of {name}");
+        }
+    }
 }
 
 /// Single neurons of the MLP's hidden layer.
@@ -351,7 +402,7 @@ fn neurons_can_be_clamped() {
     let clamp =
         "[[intervention]]\nname = \"n\"\nsite = \"mlp.hook_post\"\nlayers = [1]\ndimensions = [0, 7]\nat = [-1]\naction = { set = 2.0 }\n";
     let plan = plan(&case, &with(&case, clamp), 1);
-    let place = (optogen::site::Site::MlpPost, Some(1));
+    let place = (Site::MlpPost, Some(1));
     let mut gate = Gate::looking_at([place]);
     let input = case.batch(1, DType::F32);
     plan.forward(&case.transformer(1, DType::F32), &input, &Now::default(), &mut gate).unwrap();
