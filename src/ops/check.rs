@@ -102,7 +102,7 @@ fn steps_of_attention_have_their_gradients() {
                 check(&qkv, || of(split(&qkv[0], heads)?), || of(split_composed(&qkv[0], heads)?));
             }
             let turned = |x: Tensor| x.affine(2.0, 1.0);
-            check(&[q.clone()], || turned(rotated(&q, heads)?), || turned(rotated_composed(&q, heads)?));
+            check(std::slice::from_ref(&q), || turned(rotated(&q, heads)?), || turned(rotated_composed(&q, heads)?));
             // So that what may not be looked at does not drown the rest.
             let tamed = |scores: Tensor| scores.maximum(-50.0);
             check(&[q.clone(), k.clone()], || tamed(scores(&q, &k, heads)?), || tamed(scores_composed(&q, &k, heads)?));
