@@ -89,8 +89,18 @@ impl Gate {
 
     /// Whether anybody stands in a block from this layer on.
     pub fn touches_from(&self, layer: usize) -> bool {
-        let mut places = self.clamps.iter().map(|clamp| &clamp.place).chain(&self.looked_at).chain(&self.kept).chain(&self.probed);
-        places.any(|place| place.1.is_some_and(|own| own >= layer))
+        self.places().any(|(_, own)| own.is_some_and(|own| own >= layer))
+    }
+
+    /// Whether anybody stands at another site of a layer.
+    pub fn touches_another(&self, site: Site, layer: Option<usize>) -> bool {
+        self.places().any(|(other, own)| own == layer && other != site)
+    }
+
+    /// Where somebody stands.
+    fn places(&self) -> impl Iterator<Item = Place> + '_ {
+        let clamped = self.clamps.iter().map(|clamp| clamp.place);
+        clamped.chain([&self.looked_at, &self.kept, &self.probed].into_iter().flatten().copied())
     }
 
     /// Whether the value at a place is looked at, kept or probed.
@@ -100,14 +110,12 @@ impl Gate {
 
     /// Whether anybody stands at a site.
     pub fn touches(&self, site: Site, layer: Option<usize>) -> bool {
-        let place = (site, layer);
-        self.is_seen(place) || self.clamps.iter().any(|clamp| clamp.place == place)
+        self.touches_any(&[site], layer)
     }
 
     /// Whether anybody stands at one of several sites.
     pub fn touches_any(&self, sites: &[Site], layer: Option<usize>) -> bool {
-        let open = !(self.looked_at.is_empty() && self.kept.is_empty() && self.probed.is_empty() && self.clamps.is_empty());
-        open && sites.iter().any(|&site| self.touches(site, layer))
+        self.places().any(|(site, own)| own == layer && sites.contains(&site))
     }
 
     /// Which heads have no value, for each member, where that is all that is done at several sites; somebody may look at the pattern.

@@ -151,6 +151,7 @@ impl Plan {
             }
         }
         let mut values: HashMap<(usize, Place), Tensor> = HashMap::new();
+        let mut embedded = None;
         for (index, pass) in self.passes[..=last].iter().enumerate() {
             let Some(keep) = &kept[index] else { continue };
             let changed;
@@ -178,6 +179,7 @@ impl Plan {
                     let now = Now { sequences: running.donor.sequences, moments: vec![running.donor.moments.clone(); copies] };
                     running.plan.forward(&running.transformer, own_input, &now, gate)?
                 }
+                None if pass.input.is_none() => transformer.forward_again(input, &mut embedded, gate)?,
                 None => transformer.forward(own_input, gate)?,
             };
             if index == last {

@@ -13,29 +13,6 @@ pub(super) const INNER_SITES: [Site; 7] =
 pub(super) const LATE_SITES: [Site; 8] =
     [Site::Z, Site::AttentionOut, Site::ResidualMid, Site::MlpNorm, Site::MlpPre, Site::MlpPost, Site::MlpOut, Site::ResidualPost];
 
-/// All but what comes out.
-const INSIDE: [Site; 16] = {
-    use Site::*;
-    [
-        ResidualPre,
-        AttentionNorm,
-        QueryPreRope,
-        KeyPreRope,
-        Query,
-        Key,
-        Value,
-        Scores,
-        Pattern,
-        Z,
-        AttentionOut,
-        ResidualMid,
-        MlpNorm,
-        MlpPre,
-        MlpPost,
-        MlpOut,
-    ]
-};
-
 /// Gain and bias `[K, D]`.
 pub(super) struct Norm {
     pub gain: Tensor,
@@ -73,7 +50,7 @@ impl Block {
     /// may be any.
     pub fn forward(&self, stream: &Tensor, query_alone: bool, read: bool, gate: &mut Gate) -> Result<Tensor> {
         let layer = Some(self.layer);
-        if gate.replaces(Site::ResidualPost, layer) && !gate.touches_any(&INSIDE, layer) {
+        if gate.replaces(Site::ResidualPost, layer) && !gate.touches_another(Site::ResidualPost, layer) {
             return gate.pass(Site::ResidualPost, layer, stream.detach());
         }
         let read = read || gate.touches_any(&LATE_SITES, layer);

@@ -140,13 +140,18 @@ impl Transformer {
     /// What nobody reads is not computed: where nobody looks at the last layer, what does not lead to the query; a block whose output is replaced;
     /// and where the logits themselves are, or nobody reads them, all that comes after the last place where somebody stands.
     pub fn forward(&self, input: &Tokens, gate: &mut Gate) -> Result<Tensor> {
+        self.forward_again(input, &mut None, gate)
+    }
+
+    /// The same where there may be several passes over an input: what it is before anybody could stand is embedded once.
+    pub(crate) fn forward_again(&self, input: &Tokens, embedded: &mut Option<Tensor>, gate: &mut Gate) -> Result<Tensor> {
         let (members, sequences, pairs) = input.labels.dims3()?;
         if !gate.is_answered(pairs) {
-            let stream = self.stream(input, true, gate)?;
+            let stream = self.stream(input, embedded, true, gate)?;
             return self.answer(stream, gate);
         }
         if gate.touches_from(0) || gate.touches_any(&EMBEDDING_SITES, None) {
-            self.stream(input, false, gate)?;
+            self.stream(input, embedded, false, gate)?;
         }
         let shape = (members, sequences, pairs, self.architecture.outputs);
         let any = Tensor::zeros(shape, self.parameters.dtype(), self.parameters.device())?;
@@ -154,8 +159,8 @@ impl Transformer {
     }
 
     /// The residual stream after the blocks, of all tokens or of the last alone. Where it is not `read`, it ends where nobody stands any more.
-    fn stream(&self, input: &Tokens, read: bool, gate: &mut Gate) -> Result<Tensor> {
-        let mut stream = self.embed(input, gate)?;
+    fn stream(&self, input: &Tokens, embedded: &mut Option<Tensor>, read: bool, gate: &mut Gate) -> Result<Tensor> {
+        let mut stream = self.embed(input, embedded, gate)?;
         for block in &self.blocks {
             if !read && !gate.touches_from(block.layer) {
                 break;
@@ -196,13 +201,11 @@ impl Transformer {
             || inner
     }
 
-    /// The residual stream as it enters the first block, `[K, B, T, D]`.
-    fn embed(&self, input: &Tokens, gate: &mut Gate) -> Result<Tensor> {
-        let plus = self.example_bias.as_ref().map_or(Plus::Nothing, Plus::Bias);
-        let embedded = ops::linear(&input.features, &self.example_weight, plus)?;
+    /// The residual stream as it enters the first block, `[K, B, T, D]`; `embedded` is what it was in a pass before, where nobody stood before.
+    fn embed(&self, input: &Tokens, embedded: &mut Option<Tensor>, gate: &mut Gate) -> Result<Tensor> {
         let [parts @ .., _] = EMBEDDING_SITES;
         let stream = if gate.touches_any(&parts, None) {
-            let examples = gate.pass(Site::ExampleEmbedding, None, ops::pick(&embedded, &input.examples)?)?;
+            let examples = gate.pass(Site::ExampleEmbedding, None, ops::pick(&self.embed_examples(input)?, &input.examples)?)?;
             let labels = ops::pick(&self.label_table.transpose(1, 2)?.contiguous()?, &input.labels)?;
             let labels = gate.pass(Site::LabelEmbedding, None, labels)?;
             let tokens = gate.pass(Site::TokenEmbedding, None, ops::interleave(&examples, &labels)?)?;
@@ -213,10 +216,20 @@ impl Transformer {
                 }
                 None => tokens,
             }
+        } else if let Some(stream) = embedded {
+            stream.clone()
         } else {
-            ops::tokens(&embedded, &self.label_table, self.positions.as_ref(), &input.examples, &input.labels)?
+            let examples = self.embed_examples(input)?;
+            let stream = ops::tokens(&examples, &self.label_table, self.positions.as_ref(), &input.examples, &input.labels)?;
+            embedded.insert(stream).clone()
         };
         gate.pass(Site::Embedding, None, stream)
+    }
+
+    /// The distinct exemplars `[K, U, D]`.
+    fn embed_examples(&self, input: &Tokens) -> Result<Tensor> {
+        let plus = self.example_bias.as_ref().map_or(Plus::Nothing, Plus::Bias);
+        ops::linear(&input.features, &self.example_weight, plus)
     }
 }
 
