@@ -40,9 +40,8 @@ lint:  ## formatting and clippy, warnings are errors
 	cargo fmt --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
 
-bench: build $(VENV)-bench/installed  ## times a step of training beside JAX doing the same, and a whole run, and writes BENCHMARKS.md; makes .venv-bench
-	$(VENV)-bench/bin/python benches/compare.py "$$(cargo bench -p optogen-tests --bench step --no-run --message-format=json \
-		| $(VENV)-bench/bin/python -c 'import json, sys; print([a["executable"] for a in map(json.loads, sys.stdin) if a.get("executable")][-1])')" $(TARGET)/release/optogen
+bench: build $(VENV)-bench/installed  ## times a step of training beside JAX doing the same, clamps, and a whole run, and writes BENCHMARKS.md; makes .venv-bench
+	$(VENV)-bench/bin/python benches/compare.py $(TARGET)/release/optogen
 
 cuda: setup  ## builds the program for NVIDIA GPUs, in target/cuda/release; needs none here. The toolkit comes from PyPI where it is missing
 	@scripts/setup_cuda.sh

@@ -31,6 +31,7 @@ fn main() -> Result<()> {
         ("match", "match.toml", &[]),
         ("copy", "copy.toml", &[]),
         ("layer 1", "layer_1.toml", &[]),
+        ("layer 1 and copy", "layer_1_copy.toml", &[]),
     ] {
         worlds.push((name, world(file, sets, 1, &bank)?, Vec::new()));
     }

@@ -1,10 +1,10 @@
 """Times a training step of optogen beside JAX and PyTorch doing the same, in turns, and writes the table.
 
-    python benches/compare.py STEP_BENCHMARK OPTOGEN [--rounds N] [--out BENCHMARKS.md] [--torch]
+    python benches/compare.py OPTOGEN [--rounds N] [--out BENCHMARKS.md] [--torch]
 
-STEP_BENCHMARK is the program that `cargo bench --no-run -p optogen-tests --bench step` builds, OPTOGEN the program itself. Each round runs every row
-once, so that a slow moment of the machine meets all of them; the medians are kept. The rows are written to benchmarks.parquet as well, how the cost
-of a step grows to benchmarks-growth.parquet and docs/growth.svg, and whole runs of the base experiment are timed at the end.
+OPTOGEN is the program; its benchmarks are built first. Each round runs every row once, so that a slow moment of the machine meets all of them; the
+medians are kept. The rows are written to benchmarks.parquet as well, how the cost of a step grows to benchmarks-growth.parquet and docs/growth.svg;
+what clamps cost, and whole runs of the base experiment, are timed at the end.
 """
 
 import argparse
@@ -50,6 +50,15 @@ ROWS = [
     ("depth12", "JAX, 2 models (vmap, scan, sharded)", "jax", 2, "sharded", 15),
 ]
 TORCH = [(case, "PyTorch, one model", "torch", 1, "plain", steps) for case, steps in [("ih_base", 200), ("c_base", 40), ("depth12", 15)]]
+
+
+def built(*names):
+    """The programs of benchmarks, by name."""
+    benches = [argument for name in names for argument in ("--bench", name)]
+    command = ["cargo", "bench", "-p", "optogen-tests", *benches, "--no-run", "--message-format=json-render-diagnostics"]
+    messages = map(json.loads, subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines())
+    programs = {message["target"]["name"]: message["executable"] for message in messages if message.get("executable")}
+    return [programs[name] for name in names]
 
 
 def products(case):
@@ -117,6 +126,23 @@ def measured_rate(binary):
         best = max(best, 2 * 768**3 / (time.perf_counter() - start))
     own = subprocess.run([binary, "products"], capture_output=True, text=True, check=True)
     return max(best, json.loads(own.stdout)["operations_per_second"])
+
+
+def clamped(binary):
+    """Lines on what clamps and hooks cost."""
+    output = subprocess.run([binary], capture_output=True, text=True, check=True).stdout
+    rows = re.findall(r"^(.+?) +([\d.]+) \(from [\d.]+ to [\d.]+\) +([\d.]+)$", output, re.MULTILINE)
+    return [
+        "## What clamps cost",
+        "",
+        "Milliseconds of a step of one model on one thread, and how many times that of nobody there; medians of turns. Values and patterns of heads are",
+        "clamped in the fused step; the last three take the operations one by one. `cargo bench -p optogen-tests --bench clamps`",
+        "",
+        "| clamps, hooks | ms | |",
+        "|---|---:|---:|",
+        *(f"| {name} | {ms} | {float(times):.2f} × |" for name, ms, times in rows),
+        "",
+    ]
 
 
 BASE = os.path.join(HERE, "..", "experiments", "induction", "base.toml")
@@ -193,25 +219,25 @@ def run(binary, row):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("binary", metavar="STEP_BENCHMARK")
     parser.add_argument("program", metavar="OPTOGEN")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", default="BENCHMARKS.md")
     parser.add_argument("--torch", action="store_true", help="with the PyTorch peer, where torch is installed")
     arguments = parser.parse_args()
+    step, clamps = built("step", "clamps")
     rows = ROWS + (TORCH if arguments.torch else [])
     times = {row: [] for row in rows}
     for round_number in range(arguments.rounds):
         for row in rows:
-            times[row].append(run(arguments.binary, row))
+            times[row].append(run(step, row))
             print(f"round {round_number + 1}: {row[0]:8} {row[1]:36} {times[row][-1]:9.3f} ms", flush=True)
-    growth = grow(arguments.binary)
+    growth = grow(step)
     draw(growth, os.path.join(os.path.dirname(os.path.abspath(arguments.out)), "docs", "growth.svg"))
-    write(arguments, rows, {row: statistics.median(own) for row, own in times.items()}, growth)
+    further = [*clamped(clamps), *whole_runs(arguments.program, arguments.rounds)]
+    write(arguments, rows, {row: statistics.median(own) for row, own in times.items()}, measured_rate(step), growth, further)
 
 
-def write(arguments, rows, medians, growth):
-    rate = measured_rate(arguments.binary)
+def write(arguments, rows, medians, rate, growth, further):
     with open("/proc/cpuinfo") as info:
         model = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), platform.machine())
     lines = [
@@ -241,8 +267,7 @@ def write(arguments, rows, medians, growth):
         lines.append(f"| {case} | {name} | {own:.3f} | {times} | {many} | {100 * share:.0f} % |")
         table.append({"case": case, "name": name, "peer": peer, "models": models, "form": str(form), "ms_per_model_step": own, "products": share})
     lines += ["", "`ih_base` is `experiments/induction/base.toml`; `c_base` has 12800 classes and outputs and learned positions; `depth12` has 12 layers with",
-              "MLPs and a context of 8. What clamps and hooks cost: `cargo bench -p optogen-tests --bench clamps`; each operation by itself:",
-              "`cargo bench -p optogen-tests --bench ops`.", "", "## How cost grows", "",
+              "MLPs and a context of 8. Each operation by itself: `cargo bench -p optogen-tests --bench ops`.", "", "## How cost grows", "",
               "The base experiment with one thing varied; one model on one thread, and for `models` all threads.", "", "![Milliseconds a step](docs/growth.svg)", "",
               "| | " + " | ".join(f"{name}" for name, _, _ in GROWTH) + " |", "|---|" + "---|" * len(GROWTH)]
     longest = max(len(sizes) for _, sizes, _ in GROWTH)
@@ -250,7 +275,7 @@ def write(arguments, rows, medians, growth):
         own = [[row for row in growth if row["varied"] == name] for name, _, _ in GROWTH]
         cells = [f"{of[index]['size']}: {of[index]['ms_per_model_step']:.3f}" if index < len(of) else "" for of in own]
         lines.append("| | " + " | ".join(cells) + " |")
-    lines += ["", *whole_runs(arguments.program, arguments.rounds)]
+    lines += ["", *further]
     with open(arguments.out, "w") as out:
         out.write("\n".join(lines))
     stem = os.path.splitext(arguments.out)[0].lower()
