@@ -1,20 +1,10 @@
 //! The core of attention: from queries, keys and values to the weighted values of each head.
 
 use super::attention_steps::{pattern_composed, rotated_composed, scores_composed, split_composed, weighted_composed};
+use super::heads::{Heads, angles};
 use super::{Real, accumulate, dot, for_real, like, look, slice, zeros};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use std::sync::{Arc, OnceLock};
-
-/// How the heads of a layer attend.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Heads {
-    /// How many, H.
-    pub count: usize,
-    /// Time scale of rotary positions (Su et al. 2021), where there are.
-    pub rotary: Option<f64>,
-    /// Whether a token sees only itself and those before it.
-    pub causal: bool,
-}
 
 /// softmax(q kᵀ/√dh) v for each head.
 ///
@@ -72,11 +62,6 @@ fn heard(v: &Tensor, silenced: Option<Arc<[bool]>>) -> Result<Tensor> {
     let mask: Vec<u8> = silenced.iter().map(|&silent| u8::from(!silent)).collect();
     let mask = Tensor::from_vec(mask, (silenced.len() / heads, 1, heads, 1, 1), v.device())?.broadcast_as(v.shape())?;
     mask.where_cond(v, &v.zeros_like()?)
-}
-
-/// Angles of the rotary positions, token by token, pair by pair.
-pub(crate) fn angles(tokens: usize, width: usize, time: f64) -> impl Iterator<Item = f64> {
-    (0..tokens).flat_map(move |t| (0..width / 2).map(move |i| t as f64 / time.powf(2.0 * i as f64 / width as f64)))
 }
 
 struct Attention<T> {

@@ -1,6 +1,6 @@
 //! Attention step by step, for whoever stands inside: every value between queries and weighted values is a tensor of its own.
 
-use super::attention::{Heads, angles};
+use super::heads::{Heads, angles};
 use super::kept::{Constant, kept};
 use super::{Real, accumulate, dot, for_real, largest, like, look, slice, zeros};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Tensor};

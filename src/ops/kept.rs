@@ -1,6 +1,6 @@
 //! What is brought to a device once, and stays there: tables that depend on sizes alone, so that a step moves nothing but its sequences.
 
-use super::attention::angles;
+use super::heads::angles;
 use candle_core::{DType, Device, DeviceLocation, Result, Tensor};
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};

@@ -2,7 +2,7 @@
 
 use super::Argument::{self, Number, Size, Tensor as Given};
 use super::{attach, launch, tensor};
-use crate::ops::attention::Heads;
+use crate::ops::Heads;
 use crate::ops::kept::{Constant, kept};
 use candle_core::{Result, Tensor};
 use std::sync::Arc;
