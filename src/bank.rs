@@ -83,12 +83,18 @@ impl ClassBank {
     /// Rows of a table of halves, eight numbers at a time, which candle's conversion does one by one.
     fn widened(&self, table: &Tensor, rows: &Tensor) -> candle_core::Result<Tensor> {
         let rows: Vec<u32> = rows.to_vec1()?;
-        let mut features = vec![0.0f32; rows.len() * self.features];
+        // By way of a piece in the nearest cache, so that the whole need not be filled with zeros first.
+        let mut piece = [0.0f32; 256];
+        let mut features = Vec::with_capacity(rows.len() * self.features);
         look(table, |table: &[f16]| {
-            for (&row, into) in rows.iter().zip(features.chunks_exact_mut(self.features)) {
+            for &row in &rows {
                 let start = row as usize * self.features;
                 let Some(from) = table.get(start..start + self.features) else { candle_core::bail!("row {row} is not in the bank") };
-                from.convert_to_f32_slice(into);
+                for from in from.chunks(piece.len()) {
+                    let piece = &mut piece[..from.len()];
+                    from.convert_to_f32_slice(piece);
+                    features.extend_from_slice(piece);
+                }
             }
             Ok(())
         })?;
