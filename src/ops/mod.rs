@@ -1,7 +1,7 @@
 //! Fused operations of the transformer, each with its own backward pass on the CPU.
 //!
-//! Every operation has a composed twin of plain candle operations, which runs on other devices and wherever somebody
-//! looks inside; tests hold both to the same numbers and gradients. A fused operation works on one thread: models are
+//! Every operation has a composed twin of plain candle operations, which runs on other devices; tests hold both to the
+//! same numbers and gradients. Attention has its steps, too, for whoever stands inside. A fused operation works on one thread: models are
 //! small and many, so threads are spent on models.
 
 mod adam;
