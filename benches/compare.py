@@ -132,11 +132,13 @@ def clamped(binary):
     """Lines on what clamps and hooks cost."""
     output = subprocess.run([binary], capture_output=True, text=True, check=True).stdout
     rows = re.findall(r"^(.+?) +([\d.]+) \(from [\d.]+ to [\d.]+\) +([\d.]+)$", output, re.MULTILINE)
+    if not rows:
+        sys.exit(f"{binary} says nothing of clamps:\n{output[-2000:]}")
     return [
         "## What clamps cost",
         "",
         "Milliseconds of a step of one model on one thread, and how many times that of nobody there; medians of turns. Values and patterns of heads are",
-        "clamped in the fused step; the last three take the operations one by one. `cargo bench -p optogen-tests --bench clamps`",
+        "clamped in the fused step; all others, here copy and layer 1, take the operations one by one. `cargo bench -p optogen-tests --bench clamps`",
         "",
         "| clamps, hooks | ms | |",
         "|---|---:|---:|",

@@ -16,6 +16,7 @@ pub struct Gate {
     probed: Vec<Place>,
     seen: Vec<(Place, Tensor)>,
     probes: Vec<(Place, Var)>,
+    /// Nobody reads the logits.
     unread: bool,
 }
 
@@ -67,6 +68,7 @@ impl Gate {
 
     /// Whether the logits at the query, the last of `pairs`, are given whatever the model answers, or nobody reads them.
     pub fn is_answered(&self, pairs: usize) -> bool {
+        // Of flags `[P, C]` the last C; of one that stands for all, that one.
         let given = |replaced: Vec<bool>| replaced[replaced.len() - replaced.len().div_ceil(pairs)..].iter().all(|&given| given);
         (self.unread || self.replaced((Site::Logits, None)).is_some_and(given))
             && !self.touches_any(&[Site::FinalNorm, Site::Unembedding], None)
@@ -78,7 +80,7 @@ impl Gate {
         self.replaced((site, layer)).is_some_and(|replaced| replaced.iter().all(|&replaced| replaced))
     }
 
-    /// Which entries of the value at a place are, `[1, 1, …]`, or one flag for all.
+    /// Which entries of the value at a place are replaced whatever they are, `[1, 1, …]`, or one flag for all; none where no clamp says so.
     fn replaced(&self, place: Place) -> Option<Vec<bool>> {
         let own = self.clamps.iter().filter(|clamp| clamp.place == place).filter_map(|clamp| clamp.replaces.as_deref());
         own.map(<[bool]>::to_vec).reduce(|one, other| match (&one[..], &other[..]) {

@@ -376,9 +376,10 @@ fn what_nobody_reads_is_not_computed() {
         let before = logits(&mut Gate::closed());
         let places = [(Site::Z, Some(0)), (Site::AttentionOut, Some(1)), (Site::FinalNorm, None)];
         assert!(distance(&logits(&mut Gate::looking_at(places)), &before) < 1e-6 * largest(&before), "{clamps}");
-        for (name, var) in transformer.parameters().iter().filter(|(name, _)| unread.iter().any(|start| name.starts_with(start))) {
-            assert!(name.contains('/'));
-            var.set(&Tensor::full(f32::NAN, var.shape(), var.device()).unwrap()).unwrap();
+        for start in unread {
+            let named: Vec<_> = transformer.parameters().iter().filter(|(name, _)| name.starts_with(start)).collect();
+            assert!(!named.is_empty(), "no parameter is called {start}");
+            named.iter().for_each(|(_, var)| var.set(&Tensor::full(f32::NAN, var.shape(), var.device()).unwrap()).unwrap());
         }
         let after = logits(&mut Gate::closed());
         let numbers = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -392,6 +393,38 @@ fn what_nobody_reads_is_not_computed() {
         for ((name, _), gradient) in transformer.parameters().iter().zip(gradients.iter()) {
             assert!(numbers(gradient).iter().all(|number| number.is_finite()), "{clamps}: the gradient of {name}");
         }
+    }
+}
+
+/// Passes over one input share its embedding, but not where one of them clamps what it is made of.
+#[test]
+fn what_is_clamped_before_the_embedding_is_not_shared() {
+    use optogen::clamp::{Clamp, New};
+    let case = Case::open("induction");
+    let clamp = |place, new| Clamp { place, mask: None, new, strength: None, detach: false, silences: None, replaces: None };
+    let halved = || clamp((Site::TokenEmbedding, None), New::Scaled(0.5));
+    let value = (Site::Value, Some(1));
+    let (input, transformer) = (case.batch(1, DType::F32), case.transformer(1, DType::F32));
+    for in_other in [true, false] {
+        let pass = if in_other { "pass = \"other\"\n" } else { "" };
+        let own = outcome(
+            &case,
+            &with(
+                &case,
+                &format!(
+                    "[[pass]]\nname = \"other\"\n[[intervention]]\nname = \"halve\"\n{pass}site = \"tok_embedding\"\naction = {{ scale = 0.5 }}\n\
+                     [[intervention]]\nsite = \"v\"\nlayers = [1]\naction = {{ copy = {{ pass = \"other\" }} }}\n"
+                ),
+            ),
+            1,
+        );
+        let mut other = if in_other { Gate::clamping(vec![halved()]) } else { Gate::closed() };
+        other.look_at([value]);
+        let given = clamp(value, New::Given(seen(&case, &mut other, &input).remove(0)));
+        let mut main = Gate::clamping(if in_other { vec![given] } else { vec![halved(), given] });
+        let expected = transformer.forward(&input, &mut main).unwrap();
+        assert!(distance(&own.logits, &expected) < 1e-6 * largest(&expected), "{in_other}");
+        assert!(distance(&expected, &transformer.forward(&input, &mut Gate::closed()).unwrap()) > 1e-3);
     }
 }
 

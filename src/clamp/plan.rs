@@ -179,7 +179,7 @@ impl Plan {
                     let now = Now { sequences: running.donor.sequences, moments: vec![running.donor.moments.clone(); copies] };
                     running.plan.forward(&running.transformer, own_input, &now, gate)?
                 }
-                None if pass.input.is_none() => transformer.forward_again(input, &mut embedded, gate)?,
+                None if pass.input.is_none() => transformer.forward_sharing(input, &mut embedded, gate)?,
                 None => transformer.forward(own_input, gate)?,
             };
             if index == last {

@@ -2,7 +2,7 @@
 
 use super::attention_steps::{pattern_composed, rotated_composed, scores_composed, split_composed, weighted_composed};
 use super::heads::{Heads, angles};
-use super::{Real, accumulate, dot, for_real, like, look, slice, zeros};
+use super::{Real, accumulate, dot, for_real, like, look, slice, softmax, zeros};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use std::sync::{Arc, OnceLock};
 
@@ -188,22 +188,13 @@ impl<T: Real> CustomOp1 for Attention<T> {
                 for (index, t) in (plan.first_attending..tokens).enumerate() {
                     let pattern = &mut patterns[(head * attending + index) * tokens..][..plan.seen(t)];
                     let query = row(q, t * head_width, head_width);
-                    let mut maximum = T::neg_infinity();
                     for (s, score) in pattern.iter_mut().enumerate() {
                         *score = dot(query, row(k, s * head_width, head_width)) * scale;
-                        maximum = if *score > maximum { *score } else { maximum };
                     }
-                    let mut total = T::zero();
-                    for score in pattern.iter_mut() {
-                        *score = (*score - maximum).exponential();
-                        total += *score;
-                    }
+                    softmax(pattern);
                     let out = &mut z[index * width + head * head_width..][..head_width];
-                    for (s, weight) in pattern.iter_mut().enumerate() {
-                        *weight /= total;
-                        if !silent {
-                            accumulate(out, *weight, row(v, s * head_width, head_width));
-                        }
+                    for (s, &weight) in pattern.iter().enumerate().filter(|_| !silent) {
+                        accumulate(out, weight, row(v, s * head_width, head_width));
                     }
                 }
             }

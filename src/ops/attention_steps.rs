@@ -2,12 +2,12 @@
 
 use super::heads::{Heads, angles};
 use super::kept::{Constant, kept};
-use super::{Real, accumulate, dot, for_real, largest, like, look, slice, zeros};
+use super::{Real, accumulate, dot, for_real, like, look, look_at_three, slice, softmax, zeros};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Tensor};
 use std::marker::PhantomData;
 
-/// The score of a token that may not be looked at.
-const NEVER: f64 = -1e20;
+/// The score of a token that comes later, where those are not seen.
+const LATER: f64 = -1e20;
 
 /// Queries, keys and values, each `[K, B, H, T, dh]`, of `[K, B, T, 3·H·dh]`.
 pub fn split(qkv: &Tensor, heads: Heads) -> Result<[Tensor; 3]> {
@@ -67,7 +67,7 @@ pub fn scores_composed(q: &Tensor, k: &Tensor, heads: Heads) -> Result<Tensor> {
         return Ok(scores);
     }
     let later = kept(Constant::Later(tokens), scores.device())?.broadcast_as(scores.shape())?;
-    let never = Tensor::full(NEVER, (), scores.device())?.to_dtype(scores.dtype())?.broadcast_as(scores.shape())?;
+    let never = Tensor::full(LATER, (), scores.device())?.to_dtype(scores.dtype())?.broadcast_as(scores.shape())?;
     later.where_cond(&never, &scores)
 }
 
@@ -98,7 +98,7 @@ pub fn weighted_composed(pattern: &Tensor, v: &Tensor) -> Result<Tensor> {
     z.transpose(2, 3)?.contiguous()?.flatten_from(3)
 }
 
-/// Queries (0), keys (1) or values (2).
+/// Queries (0), keys (1) or values (2) of `[K, B, T, 3·H·dh]`.
 struct Part<T> {
     part: usize,
     heads: usize,
@@ -144,7 +144,7 @@ impl<T: Real> CustomOp1 for Part<T> {
     }
 }
 
-/// Cosine and sine of the angles, token by token, pair by pair.
+/// Pairs of dimensions, turned; `turns` are cosine and sine of the angles, token by token, pair by pair.
 struct Turned<T> {
     turns: Vec<(T, T)>,
 }
@@ -196,7 +196,7 @@ impl<T: Real> CustomOp2 for Scores<T> {
     fn cpu_fwd(&self, q: &CpuStorage, at: &Layout, k: &CpuStorage, k_at: &Layout) -> Result<(CpuStorage, Shape)> {
         let (members, sequences, heads, tokens, width) = at.shape().dims5()?;
         let scale = T::of((width as f64).powf(-0.5));
-        let mut scores = vec![T::of(NEVER); members * sequences * heads * tokens * tokens];
+        let mut scores = vec![T::of(LATER); members * sequences * heads * tokens * tokens];
         let of_heads = slice::<T>(q, at)?.chunks_exact(tokens * width).zip(slice::<T>(k, k_at)?.chunks_exact(tokens * width));
         for (scores, (q, k)) in scores.chunks_exact_mut(tokens * tokens).zip(of_heads) {
             for (t, (scores, q)) in scores.chunks_exact_mut(tokens).zip(q.chunks_exact(width)).enumerate() {
@@ -212,31 +212,26 @@ impl<T: Real> CustomOp2 for Scores<T> {
         let (_, _, _, tokens, width) = q.dims5()?;
         let scale = T::of((width as f64).powf(-0.5));
         let (mut grad_q, mut grad_k) = (zeros::<T>(q.elem_count()), zeros::<T>(k.elem_count()));
-        let grad = grad.contiguous()?;
-        look(q, |q: &[T]| {
-            look(k, |k: &[T]| {
-                look(&grad, |grad: &[T]| {
-                    let heads = q.chunks_exact(tokens * width).zip(k.chunks_exact(tokens * width));
-                    let grads = grad_q.chunks_exact_mut(tokens * width).zip(grad_k.chunks_exact_mut(tokens * width));
-                    for (((q, k), (grad_q, grad_k)), grad) in heads.zip(grads).zip(grad.chunks_exact(tokens * tokens)) {
-                        let rows = q.chunks_exact(width).zip(grad_q.chunks_exact_mut(width)).zip(grad.chunks_exact(tokens));
-                        for (t, ((q, grad_q), grad)) in rows.enumerate() {
-                            let keys = k.chunks_exact(width).zip(grad_k.chunks_exact_mut(width));
-                            for (&grad, (k, grad_k)) in grad[..self.seen(t, tokens)].iter().zip(keys) {
-                                accumulate(grad_q, grad * scale, k);
-                                accumulate(grad_k, grad * scale, q);
-                            }
-                        }
+        look_at_three([q, k, &grad.contiguous()?], |[q, k, grad]: [&[T]; 3]| {
+            let heads = q.chunks_exact(tokens * width).zip(k.chunks_exact(tokens * width));
+            let grads = grad_q.chunks_exact_mut(tokens * width).zip(grad_k.chunks_exact_mut(tokens * width));
+            for (((q, k), (grad_q, grad_k)), grad) in heads.zip(grads).zip(grad.chunks_exact(tokens * tokens)) {
+                let rows = q.chunks_exact(width).zip(grad_q.chunks_exact_mut(width)).zip(grad.chunks_exact(tokens));
+                for (t, ((q, grad_q), grad)) in rows.enumerate() {
+                    let keys = k.chunks_exact(width).zip(grad_k.chunks_exact_mut(width));
+                    for (&grad, (k, grad_k)) in grad[..self.seen(t, tokens)].iter().zip(keys) {
+                        accumulate(grad_q, grad * scale, k);
+                        accumulate(grad_k, grad * scale, q);
                     }
-                    Ok(())
-                })
-            })
+                }
+            }
+            Ok(())
         })?;
         Ok((Some(like(q, grad_q)?), Some(like(k, grad_k)?)))
     }
 }
 
-/// Of rows of scores.
+/// Rows of scores `[…, T]` become rows of a pattern.
 struct Softmax<T>(PhantomData<T>);
 
 impl<T: Real> CustomOp1 for Softmax<T> {
@@ -247,13 +242,7 @@ impl<T: Real> CustomOp1 for Softmax<T> {
     fn cpu_fwd(&self, scores: &CpuStorage, at: &Layout) -> Result<(CpuStorage, Shape)> {
         let mut pattern = slice::<T>(scores, at)?.to_vec();
         for row in pattern.chunks_exact_mut(at.shape().dim(D::Minus1)?) {
-            let most = largest(row);
-            let mut total = T::zero();
-            for weight in row.iter_mut() {
-                *weight = (*weight - most).exponential();
-                total += *weight;
-            }
-            row.iter_mut().for_each(|weight| *weight /= total);
+            softmax(row);
         }
         Ok((T::to_cpu_storage_owned(pattern), at.shape().clone()))
     }
@@ -274,7 +263,7 @@ impl<T: Real> CustomOp1 for Softmax<T> {
     }
 }
 
-/// Of a pattern and values.
+/// A pattern `[K, B, H, T, T]` and values `[K, B, H, T, dh]` become weighted values `[K, B, T, H·dh]`.
 struct Weighted<T>(PhantomData<T>);
 
 impl<T: Real> CustomOp2 for Weighted<T> {
@@ -301,27 +290,22 @@ impl<T: Real> CustomOp2 for Weighted<T> {
         let (_, _, heads, tokens, head_width) = v.dims5()?;
         let width = heads * head_width;
         let (mut grad_pattern, mut grad_v) = (zeros::<T>(pattern.elem_count()), zeros::<T>(v.elem_count()));
-        let grad = grad.contiguous()?;
-        look(pattern, |pattern: &[T]| {
-            look(v, |v: &[T]| {
-                look(&grad, |grad: &[T]| {
-                    let of_heads = pattern.chunks_exact(tokens * tokens).zip(v.chunks_exact(tokens * head_width));
-                    let grads = grad_pattern.chunks_exact_mut(tokens * tokens).zip(grad_v.chunks_exact_mut(tokens * head_width));
-                    for (index, ((pattern, v), (grad_pattern, grad_v))) in of_heads.zip(grads).enumerate() {
-                        let (sequence, head) = (index / heads, index % heads);
-                        let rows = pattern.chunks_exact(tokens).zip(grad_pattern.chunks_exact_mut(tokens));
-                        for (t, (pattern, grad_pattern)) in rows.enumerate() {
-                            let grad = &grad[(sequence * tokens + t) * width + head * head_width..][..head_width];
-                            let values = v.chunks_exact(head_width).zip(grad_v.chunks_exact_mut(head_width));
-                            for ((&weight, grad_weight), (v, grad_v)) in pattern.iter().zip(grad_pattern).zip(values) {
-                                *grad_weight = dot(grad, v);
-                                accumulate(grad_v, weight, grad);
-                            }
-                        }
+        look_at_three([pattern, v, &grad.contiguous()?], |[pattern, v, grad]: [&[T]; 3]| {
+            let of_heads = pattern.chunks_exact(tokens * tokens).zip(v.chunks_exact(tokens * head_width));
+            let grads = grad_pattern.chunks_exact_mut(tokens * tokens).zip(grad_v.chunks_exact_mut(tokens * head_width));
+            for (index, ((pattern, v), (grad_pattern, grad_v))) in of_heads.zip(grads).enumerate() {
+                let (sequence, head) = (index / heads, index % heads);
+                let rows = pattern.chunks_exact(tokens).zip(grad_pattern.chunks_exact_mut(tokens));
+                for (t, (pattern, grad_pattern)) in rows.enumerate() {
+                    let grad = &grad[(sequence * tokens + t) * width + head * head_width..][..head_width];
+                    let values = v.chunks_exact(head_width).zip(grad_v.chunks_exact_mut(head_width));
+                    for ((&weight, grad_weight), (v, grad_v)) in pattern.iter().zip(grad_pattern).zip(values) {
+                        *grad_weight = dot(grad, v);
+                        accumulate(grad_v, weight, grad);
                     }
-                    Ok(())
-                })
-            })
+                }
+            }
+            Ok(())
         })?;
         Ok((Some(like(pattern, grad_pattern)?), Some(like(v, grad_v)?)))
     }

@@ -1,8 +1,8 @@
 //! Fused operations of the transformer, each with its own backward pass on the CPU.
 //!
 //! Every operation has a composed twin of plain candle operations, which runs on other devices; tests hold both to the
-//! same numbers and gradients. Attention has its steps, too, for whoever stands inside. A fused operation works on one thread: models are
-//! small and many, so threads are spent on models.
+//! same numbers and gradients. Attention has its steps, too, for whoever stands inside. A fused operation works on one
+//! thread: models are small and many, so threads are spent on models.
 
 mod adam;
 mod attention;
@@ -145,6 +145,12 @@ pub(crate) fn look<T: WithDType, R>(tensor: &Tensor, look: impl FnOnce(&[T]) -> 
     }
 }
 
+/// Looks at the numbers of three.
+fn look_at_three<T: WithDType>(tensors: [&Tensor; 3], work: impl FnOnce([&[T]; 3]) -> Result<()>) -> Result<()> {
+    let [a, b, c] = tensors;
+    look(a, |a| look(b, |b| look(c, |c| work([a, b, c]))))
+}
+
 /// A tensor like another, of new numbers.
 fn like<T: WithDType>(tensor: &Tensor, numbers: Vec<T>) -> Result<Tensor> {
     Tensor::from_vec(numbers, tensor.shape(), tensor.device())
@@ -234,6 +240,18 @@ fn sum_of_exponentials<T: Real>(a: &[T], by: T) -> T {
         (0..16).for_each(|lane| partial[lane] += (a[lane] - by).exponential());
     }
     folded(partial) + last.iter().map(|&a| (a - by).exponential()).sum()
+}
+
+/// eᵃ / Σ eᵃ, in place.
+#[inline(always)]
+fn softmax<T: Real>(a: &mut [T]) {
+    let most = largest(a);
+    let mut total = T::zero();
+    for a in a.iter_mut() {
+        *a = (*a - most).exponential();
+        total += *a;
+    }
+    a.iter_mut().for_each(|a| *a /= total);
 }
 
 #[inline(always)]

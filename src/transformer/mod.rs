@@ -140,11 +140,11 @@ impl Transformer {
     /// What nobody reads is not computed: where nobody looks at the last layer, what does not lead to the query; a block whose output is replaced;
     /// and where the logits themselves are, or nobody reads them, all that comes after the last place where somebody stands.
     pub fn forward(&self, input: &Tokens, gate: &mut Gate) -> Result<Tensor> {
-        self.forward_again(input, &mut None, gate)
+        self.forward_sharing(input, &mut None, gate)
     }
 
-    /// The same where there may be several passes over an input: what it is before anybody could stand is embedded once.
-    pub(crate) fn forward_again(&self, input: &Tokens, embedded: &mut Option<Tensor>, gate: &mut Gate) -> Result<Tensor> {
+    /// The same for one of several passes over an input, of which the first that can leaves it `embedded` for the others.
+    pub(crate) fn forward_sharing(&self, input: &Tokens, embedded: &mut Option<Tensor>, gate: &mut Gate) -> Result<Tensor> {
         let (members, sequences, pairs) = input.labels.dims3()?;
         if !gate.is_answered(pairs) {
             let stream = self.stream(input, embedded, true, gate)?;
@@ -201,8 +201,9 @@ impl Transformer {
             || inner
     }
 
-    /// The residual stream as it enters the first block, `[K, B, T, D]`; `embedded` is what it was in a pass before, where nobody stood before.
+    /// The residual stream as it enters the first block, `[K, B, T, D]`; `embedded` is what it was in another pass, as far as nobody stands.
     fn embed(&self, input: &Tokens, embedded: &mut Option<Tensor>, gate: &mut Gate) -> Result<Tensor> {
+        // The last is the stream itself, which is handed through in any case.
         let [parts @ .., _] = EMBEDDING_SITES;
         let stream = if gate.touches_any(&parts, None) {
             let examples = gate.pass(Site::ExampleEmbedding, None, ops::pick(&self.embed_examples(input)?, &input.examples)?)?;
@@ -243,4 +244,59 @@ fn sinusoids(architecture: &Architecture, parameters: &Parameters) -> crate::Res
     let numbers: Vec<f64> = (0..width).flat_map(|i| (0..LONGEST).map(move |t| number(i, t))).collect();
     let table = Tensor::from_vec(numbers, (1, width, LONGEST), &Device::Cpu)?.to_dtype(parameters.dtype())?;
     Ok(table.to_device(parameters.device())?.broadcast_as((parameters.members(), width, LONGEST))?.contiguous()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::{Positions, SeedSpec};
+
+    const SMALL: Architecture = Architecture {
+        layers: 2,
+        width: 16,
+        heads: 2,
+        hidden: None,
+        features: 7,
+        example_bias: false,
+        outputs: 5,
+        positions: Positions::Rope,
+        time: 1e4,
+        norms: true,
+        causal: true,
+    };
+
+    /// What is wanted of a pass whose logits nobody reads is what it would be in a whole one; the logits are left as they are.
+    #[test]
+    fn a_pass_that_nobody_reads_ends_where_nobody_stands() {
+        let drawn = initial_parameters(&SMALL, &SeedSpec::default(), 1.0).unwrap();
+        let transformer = Transformer::new(SMALL, Parameters::stack(&[drawn], &Device::Cpu).unwrap()).unwrap();
+        let features = Tensor::arange(0f32, 21.0, &Device::Cpu).unwrap().sin().unwrap().reshape((1, 3, 7)).unwrap();
+        let whole = |numbers: &[u32]| Tensor::from_slice(numbers, (1, 2, 3), &Device::Cpu).unwrap();
+        let input = Tokens { features, examples: whole(&[0, 1, 0, 2, 1, 1]), labels: whole(&[3, 4, 3, 0, 2, 2]) };
+        let numbers = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        for place in [
+            (Site::Embedding, None),
+            (Site::ResidualPre, Some(0)),
+            (Site::Scores, Some(0)),
+            (Site::Pattern, Some(1)),
+            (Site::ResidualPost, Some(0)),
+        ] {
+            let mut looking = Gate::looking_at([place]);
+            let read = transformer.forward(&input, &mut looking).unwrap();
+            assert!(numbers(&read).iter().all(|&logit| logit != 0.0));
+            let mut keeping = Gate::closed();
+            keeping.keep([place]);
+            keeping.leave_unread();
+            let unread = transformer.forward(&input, &mut keeping).unwrap();
+            assert_eq!(numbers(&unread), [0.0; 10], "{place:?}");
+            let [(seen, kept), (_, expected)] = [keeping.take_kept().remove(0), looking.take_seen().remove(0)];
+            assert_eq!((seen, numbers(&kept)), (place, numbers(&expected)), "{place:?}");
+        }
+        // Who looks at the logits is shown them.
+        let mut keeping = Gate::closed();
+        keeping.keep([(Site::Logits, None)]);
+        keeping.leave_unread();
+        transformer.forward(&input, &mut keeping).unwrap();
+        assert!(numbers(&keeping.take_kept()[0].1).iter().all(|&logit| logit != 0.0));
+    }
 }
