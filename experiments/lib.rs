@@ -45,17 +45,18 @@ pub fn program(extend: impl Fn(&mut App)) -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("error: {error}");
+            optogen::say::note(format!("error: {error}"));
             ExitCode::from(code_of(&error))
         }
     }
 }
 
-/// What was asked for wrongly, a file that is not there included, is 2; what went wrong on the way is 1.
+/// 2: what was asked for is wrong; 74: the disk or the file system failed, or what it kept is damaged; 3: a fault of this program.
 fn code_of(error: &Error) -> u8 {
     match error {
-        Error::Invalid(_) | Error::File { .. } | Error::Damaged { .. } | Error::InUse(_) => 2,
-        _ => 1,
+        Error::Invalid(_) | Error::Input { .. } | Error::InUse(_) => 2,
+        Error::File { .. } | Error::Damaged { .. } => 74,
+        _ => 3,
     }
 }
 

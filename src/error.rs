@@ -12,7 +12,15 @@ pub enum Error {
     /// The experiment file or the command line asks for something that is not there or not possible; nothing has been written.
     #[error("{0}")]
     Invalid(String),
-    /// A file could not be read or written.
+    /// A file that was named in the experiment or on the command line does not hold what it should; nothing has been written.
+    #[error("{}: {message}", path.display())]
+    Input {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A file could not be read or written: the disk or the file system failed.
     #[error("{}: {source}", path.display())]
     File {
         /// Which.
@@ -20,7 +28,7 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// A file is there but does not hold what it should.
+    /// A file of a run is there but does not hold what it should.
     #[error("{}: {message}", path.display())]
     Damaged {
         /// Which.
@@ -31,6 +39,9 @@ pub enum Error {
     /// Another process writes to this run folder.
     #[error("{}: in use by another process (it holds the lock); stop that one, or choose another --out", .0.display())]
     InUse(PathBuf),
+    /// Something that cannot be: a fault of this program, not of whoever started it.
+    #[error("{0}")]
+    Internal(String),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
@@ -48,7 +59,22 @@ impl Error {
         move |source| Error::File { path: path.to_owned(), source }
     }
 
-    /// A file that does not hold what it should.
+    /// For `map_err` where a file is read that the experiment or the command line names: that it is not there, or not to be read, is whoever named it
+    /// to mend ([`Error::Input`]); anything else is a failure of the disk ([`Error::File`]).
+    pub fn input_file(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
+        use std::io::ErrorKind::*;
+        move |source| match source.kind() {
+            NotFound | NotADirectory | IsADirectory | PermissionDenied | InvalidData | InvalidFilename => Error::input(path, source.to_string()),
+            _ => Error::File { path: path.to_owned(), source },
+        }
+    }
+
+    /// A file that the experiment or the command line names, and that does not hold what it should.
+    pub fn input(path: &Path, message: impl Into<String>) -> Error {
+        Error::Input { path: path.to_owned(), message: message.into() }
+    }
+
+    /// A file of a run that does not hold what it should.
     pub fn damaged(path: &Path, message: impl Into<String>) -> Error {
         Error::Damaged { path: path.to_owned(), message: message.into() }
     }

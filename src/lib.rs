@@ -21,6 +21,7 @@ pub mod ops;
 pub mod optimiser;
 pub mod run_folder;
 pub mod sampler;
+pub mod say;
 pub mod seeds;
 pub mod site;
 pub mod steps;
