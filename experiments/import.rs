@@ -79,6 +79,7 @@ fn checkpoint(experiment: &Experiment, published: PublishedCheckpoint) -> Checkp
         parameters: published.parameters,
         optimiser: published.optimiser.1,
         moments: Vec::new(),
+        tables: Default::default(),
     }
 }
 

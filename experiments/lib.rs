@@ -17,6 +17,7 @@ mod signals;
 pub mod sites;
 pub mod table;
 pub mod toy;
+pub mod verify;
 
 use bevy_app::App;
 use clap::Parser;
@@ -41,6 +42,7 @@ pub fn program(extend: impl Fn(&mut App)) -> ExitCode {
         Command::Figures(arguments) => figures::figures(arguments),
         Command::Plot(arguments) => plot::plot(arguments),
         Command::Sites(arguments) => sites::sites(arguments),
+        Command::Verify(arguments) => verify::verify(arguments),
     };
     match result {
         Ok(code) => ExitCode::from(code),

@@ -5,6 +5,7 @@ use crate::picture::{Curve, losses};
 use crate::table::{Row, final_metrics};
 use optogen::Result;
 use optogen::components::Status;
+use optogen::log::KeptRun;
 use optogen::metrics::Metrics;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ pub struct Outcome {
 pub fn tell(outcomes: &[Outcome], out: &Path, quiet: bool) -> Result<u8> {
     let (mut rows, mut pictures) = (Vec::new(), Vec::new());
     for outcome in outcomes {
-        let curves = Curves::read(&outcome.folder.join("eval.parquet"))?;
+        let curves = Curves::read(&outcome.folder)?;
         // Single points, as of a replay of one checkpoint, are no curves.
         if curves.evaluators.iter().any(|(_, points)| points.len() > 1) {
             losses(&outcome.folder, &outcome.run_id, &curves.losses())?;
@@ -67,9 +68,9 @@ struct Curves {
 type Point = (f64, [f64; 8]);
 
 impl Curves {
-    fn read(path: &Path) -> Result<Self> {
+    fn read(folder: &Path) -> Result<Self> {
         let mut evaluators: Vec<(String, Vec<Point>)> = Vec::new();
-        let rows = Rows::read(path)?;
+        let rows = Rows::of(&KeptRun::open(folder)?, folder, "eval")?;
         let (sequences, names) = (rows.numbers("sequences")?, rows.names("evaluator")?);
         let metrics = Metrics::NAMES.iter().map(|name| rows.numbers(name)).collect::<Result<Vec<_>>>()?;
         for (row, (sequences, name)) in sequences.into_iter().zip(names).enumerate() {

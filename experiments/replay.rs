@@ -12,7 +12,7 @@ use optogen::checkpoint::{Checkpoint, list};
 use optogen::clamp::Donors;
 use optogen::components::{Evaluator, Model, Run, Status};
 use optogen::experiment::{Experiment, check_bank};
-use optogen::log::{Closing, RunLog, RunRow, read_run_status, write_run_row};
+use optogen::log::{Closing, RunLog, RunRow, Tallies, read_run_status, write_run_row};
 use optogen::look::writing;
 use optogen::run_folder::RunFolder;
 use optogen::transformer::{Parameters, Transformer};
@@ -212,7 +212,7 @@ fn finish(
         Some(failed @ Status::Failed(_)) => failed.clone(),
         _ => damaged.map_or(Status::Finished, |why| Status::Failed(why.clone())),
     };
-    log.close()?.into_iter().try_for_each(Closing::finish)?;
+    let tallies = log.close()?.into_iter().map(Closing::finish).collect::<Result<_>>()?;
     let message = match &status {
         Status::Failed(why) => Some(why.clone()),
         _ => None,
@@ -226,6 +226,7 @@ fn finish(
         threads: arguments.common.threads(),
         started: clock.started.clone(),
         seconds: clock.seconds(),
+        tables: Some(Tallies(tallies)),
         message,
     };
     write_run_row(&folder, own, &row)?;

@@ -8,11 +8,11 @@ use bevy_app::App;
 use bevy_ecs::prelude::*;
 use candle_core::Device;
 use optogen::bank::ClassBank;
-use optogen::checkpoint::{Checkpoint, latest_verified};
+use optogen::checkpoint::{Checkpoint, forget_recovery_points_after, latest_verified};
 use optogen::clamp::Donors;
 use optogen::components::{Active, Evaluator, Status};
 use optogen::experiment::{DataSpec, Experiment, ParentSpec, check_bank, has_table, load};
-use optogen::log::{RunLog, RunStatus, read_run_status};
+use optogen::log::{RunLog, RunStatus, SavedTables, read_run_status};
 use optogen::look::writing;
 use optogen::run_folder::RunFolder;
 use optogen::transformer::{Architecture, check_shapes};
@@ -188,7 +188,7 @@ pub(crate) struct Started {
 fn start(world: &mut World, plan: Plan, arguments: &RunArguments) -> Result<Started> {
     let Plan { experiment, bank, evaluators, parent } = plan;
     let run_id = experiment.run_id();
-    let found = Found::open(&run_id, arguments)?;
+    let found = Found::open(&run_id, &experiment.tables(), arguments)?;
     let folder = found.folder.path().to_owned();
     if found.finished {
         return Ok(Started { run_id, folder, entity: None });
@@ -201,7 +201,7 @@ fn start(world: &mut World, plan: Plan, arguments: &RunArguments) -> Result<Star
         Some(checkpoint) => StartingPoint::from_checkpoint(checkpoint),
         None => StartingPoint::initial(&experiment, &features)?,
     };
-    let kept = found.go_on(&experiment.to_toml(), &experiment.tables(), begin.sequences)?;
+    let kept = found.go_on(&experiment.to_toml(), begin.sequences)?;
     if experiment.evaluation.write {
         write_evaluators(&folder.join("evaluation.h5"), &evaluators, &features)?;
     }
@@ -213,44 +213,61 @@ fn start(world: &mut World, plan: Plan, arguments: &RunArguments) -> Result<Star
 /// A run's folder, and how far the run came in it before.
 pub(crate) struct Found {
     pub(crate) folder: RunFolder,
+    /// It came to its end, and its tables are as it left them.
     pub(crate) finished: bool,
-    /// The latest moment from which it can go on.
+    /// The latest moment from which it can go on: one that its tables reach.
     pub(crate) checkpoint: Option<Checkpoint>,
+    saved: SavedTables,
     seconds: f64,
     warnings: Vec<String>,
 }
 
 impl Found {
-    /// Opens the folder of a run.
-    pub(crate) fn open(run_id: &str, arguments: &RunArguments) -> Result<Self> {
+    /// Opens the folder of a run with these tables.
+    pub(crate) fn open(run_id: &str, tables: &[String], arguments: &RunArguments) -> Result<Self> {
         let folder = RunFolder::open(&arguments.out, run_id, arguments.resume)?;
         let mut warnings = Vec::new();
-        let RunStatus { status, seconds, .. } = last_status(&folder, &mut warnings)?;
-        let finished = status == "finished";
-        let checkpoint = if finished { None } else { latest_verified(&folder, &mut warnings)? };
-        Ok(Self { folder, finished, checkpoint, seconds, warnings })
+        let RunStatus { status, seconds, tables: tallies, .. } = last_status(&folder, &mut warnings)?;
+        let before = warnings.len();
+        let saved = SavedTables::read(&folder, tables, &mut warnings)?;
+        let mut finished = status == "finished" && warnings.len() == before;
+        if let (true, Some(what)) = (finished, saved.fault(&tallies.0)?) {
+            warnings.push(format!("{}: it was finished, and now {what}", folder.path().display()));
+            finished = false;
+        }
+        let missing = |checkpoint: &Checkpoint| saved.missing_at(checkpoint.sequences, &checkpoint.tables);
+        let checkpoint = if finished { None } else { latest_verified(&folder, missing, &mut warnings)? };
+        Ok(Self { folder, finished, checkpoint, saved, seconds, warnings })
     }
 
     /// Writes the experiment and opens the tables as they were when `from` sequences had been seen: what a run is kept with.
-    pub(crate) fn go_on(mut self, toml: &str, tables: &[String], from: u64) -> Result<(RunFolder, RunLog, Clock)> {
-        let log = RunLog::resume(&self.folder, tables, from, &mut self.warnings)?;
+    pub(crate) fn go_on(self, toml: &str, from: u64) -> Result<(RunFolder, RunLog, Clock)> {
         for warning in self.warnings {
-            eprintln!("warning: {warning}");
+            optogen::say::note(format!("warning: {warning}"));
         }
+        forget_recovery_points_after(&self.folder.recovery(), from)?;
+        let log = RunLog::resume(&self.folder, &self.saved, from)?;
         let file = self.folder.path().join("experiment.toml");
         durable::write_file(&file, |to| to.write_all(toml.as_bytes()).map_err(Error::file(&file)))?;
         Ok((self.folder, log, Clock::new(self.seconds)))
     }
 }
 
-/// How the run stood when it was last written down; a damaged row is set aside.
+/// How the run stood when it was last written down; a damaged row, or one of another run, is set aside.
 fn last_status(folder: &RunFolder, warnings: &mut Vec<String>) -> Result<RunStatus> {
     let row = folder.table("run");
     if !row.exists() {
         return Ok(Default::default());
     }
-    read_run_status(&row).or_else(|error| {
-        warnings.push(durable::set_aside(&row, folder.path(), &error)?);
-        Ok(Default::default())
+    let read = read_run_status(&row).and_then(|status| match status.run_id == folder.run_id() {
+        true => Ok(status),
+        false => Err(Error::damaged(&row, format!("the row of the run {}, this is {}", status.run_id, folder.run_id()))),
+    });
+    read.or_else(|error| match error {
+        Error::Damaged { .. } => {
+            warnings.push(durable::set_aside(&row, folder.path(), &error)?);
+            Ok(Default::default())
+        }
+        error => Err(error),
     })
 }

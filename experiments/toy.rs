@@ -11,6 +11,7 @@ use candle_core::Device;
 use comfy_table::presets::ASCII_HORIZONTAL_ONLY;
 use comfy_table::{Cell, CellAlignment, LineStyle, Table};
 use optogen::experiment::{has_table, load_as};
+use optogen::log::KeptRun;
 use optogen::toy::{ToyExperiment, ToyStart, Vector, drawn_vectors};
 use optogen::{Error, Result};
 use optogen_data::read_toy_vectors;
@@ -73,7 +74,7 @@ fn vectors(experiment: &ToyExperiment) -> Result<Vec<Vector>> {
 
 fn start(world: &mut World, experiment: &ToyExperiment, vectors: Vec<Vector>, arguments: &RunArguments) -> Result<Started> {
     let run_id = experiment.run_id();
-    let found = Found::open(&run_id, arguments)?;
+    let found = Found::open(&run_id, &experiment.tables(), arguments)?;
     let folder = found.folder.path().to_owned();
     if found.finished {
         return Ok(Started { run_id, folder, entity: None });
@@ -82,7 +83,7 @@ fn start(world: &mut World, experiment: &ToyExperiment, vectors: Vec<Vector>, ar
         Some(checkpoint) => ToyStart::from_checkpoint(experiment, checkpoint, &folder)?,
         None => ToyStart::initial(experiment, vectors)?,
     };
-    let kept = found.go_on(&experiment.to_toml(), &experiment.tables(), start.steps)?;
+    let kept = found.go_on(&experiment.to_toml(), start.steps)?;
     let entity = spawn_toy(world, experiment, start);
     world.entity_mut(entity).insert(kept);
     Ok(Started { run_id, folder, entity: Some(entity) })
@@ -92,10 +93,11 @@ fn start(world: &mut World, experiment: &ToyExperiment, vectors: Vec<Vector>, ar
 fn tell(outcomes: &[Outcome], quiet: bool) -> Result<()> {
     let mut rows = Vec::new();
     for outcome in outcomes {
-        let train = Rows::read(&outcome.folder.join("train.parquet"))?;
+        let kept = KeptRun::open(&outcome.folder)?;
+        let train = Rows::of(&kept, &outcome.folder, "train")?;
         let losses: Vec<(f64, f64)> = train.numbers("sequences")?.into_iter().zip(train.numbers("loss")?).collect();
         let mut row = vec![("loss".to_owned(), losses.last().map_or(f64::NAN, |point| point.1))];
-        row.extend(last_measures(&outcome.folder)?);
+        row.extend(last_measures(&Rows::of(&kept, &outcome.folder, "measures")?)?);
         rows.push((outcome.run_id.as_str(), row));
         let panel = Panel::new(Axis::of("steps"), Axis::of("loss"));
         let panel = panel.with(vec![Series::line("loss", losses, CLEARLY_APART[0])]).legend(Legend::Ends);
@@ -109,8 +111,7 @@ fn tell(outcomes: &[Outcome], quiet: bool) -> Result<()> {
 }
 
 /// What was measured last of the whole model, and how far each vector is from its direction.
-fn last_measures(folder: &Path) -> Result<Vec<(String, f64)>> {
-    let measures = Rows::read(&folder.join("measures.parquet"))?;
+fn last_measures(measures: &Rows) -> Result<Vec<(String, f64)>> {
     let (sequences, values) = (measures.numbers("sequences")?, measures.numbers("value")?);
     let (names, vectors) = (measures.names("measure")?, measures.names("vector")?);
     let last = sequences.iter().copied().fold(0.0, f64::max);

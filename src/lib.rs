@@ -3,11 +3,13 @@
 pub mod bank;
 pub mod batch;
 pub mod checkpoint;
+pub mod checksum;
 pub mod clamp;
 pub mod components;
 pub mod durable;
 mod error;
 pub mod experiment;
+pub mod foreign;
 pub mod fused;
 pub mod gate;
 pub mod gpu;

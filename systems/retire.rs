@@ -10,7 +10,7 @@ use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use optogen::Result;
 use optogen::components::{Active, MemberOf, Members, Progress, Run, Status, Trouble};
-use optogen::log::{Closing, RunLog, RunRow, write_run_row};
+use optogen::log::{Closing, RunLog, RunRow, Tallies, write_run_row};
 use optogen::run_folder::RunFolder;
 use optogen::steps::Steps;
 
@@ -69,7 +69,8 @@ fn close(world: &mut World, model: Entity) -> Result<()> {
     if let (Err(error), Some(mut status)) = (journalled.and(written), world.get_mut::<Status>(model)) {
         *status = Status::Failed(error.to_string());
     }
-    each(log.close()?, Closing::finish).into_iter().collect::<Result<()>>()?;
+    let tallies = each(log.close()?, Closing::finish).into_iter().collect::<Result<_>>()?;
+    world.entity_mut(model).insert(Tallies(tallies));
     write_row(world, model)?;
     world.entity_mut(model).remove::<RunFolder>();
     Ok(())
@@ -102,6 +103,7 @@ pub fn write_row(world: &World, model: Entity) -> Result<()> {
         threads: provenance.threads,
         started: clock.started.clone(),
         seconds: clock.seconds(),
+        tables: entity.get::<Tallies>().cloned(),
     };
     write_run_row(folder, own, &row)
 }

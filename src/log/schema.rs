@@ -1,9 +1,10 @@
 //! One schema a table; its version stands in the metadata.
 
-use crate::heads;
 use crate::metrics::Metrics;
+use crate::{Error, Result, heads};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The tables that grow with a run.
@@ -66,7 +67,34 @@ pub fn schema(table: &str) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields, version(table)))
 }
 
+/// Whether a table's rows are times, which are no function of the run.
+pub(super) fn holds_times(table: &str) -> bool {
+    table == "timing"
+}
+
+/// The version of all tables.
+const VERSION: u32 = 1;
+
 /// What marks a file as this version of a table.
 pub(super) fn version(table: &str) -> HashMap<String, String> {
-    HashMap::from([("optogen".to_string(), format!("{table}/1"))])
+    HashMap::from([("optogen".to_string(), format!("{table}/{VERSION}"))])
+}
+
+/// Whether a file is this table, in a version that can be read.
+///
+/// # Errors
+/// [`Error::Damaged`] if it is another table or none; [`Error::Input`] if a newer version of this program wrote it.
+pub(super) fn check_version(path: &Path, table: &str, found: &Schema) -> Result<()> {
+    let marked = found.metadata().get("optogen").and_then(|mark| mark.rsplit_once('/'));
+    let Some((name, version)) = marked.and_then(|(name, version)| Some((name, version.parse::<u32>().ok()?))) else {
+        return Err(Error::damaged(path, "not a table of optogen"));
+    };
+    if name != table {
+        return Err(Error::damaged(path, format!("it is the table {name}, not {table}")));
+    }
+    if version > VERSION {
+        let message = format!("version {version} of the table {table}; this program reads versions up to {VERSION}: use a newer optogen");
+        return Err(Error::input(path, message));
+    }
+    Ok(())
 }
