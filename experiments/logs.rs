@@ -200,6 +200,14 @@ impl Run {
     }
 }
 
+/// A run whose checkpoints are gone on from or evaluated again, held against its row; nothing where it was killed before it had one.
+///
+/// # Errors
+/// [`Error::Damaged`] if the row is not what was written, or its experiment was changed since.
+pub fn source_run(folder: &Path) -> Result<Option<KeptRun>> {
+    folder.join("run.parquet").is_file().then(|| KeptRun::open(folder)).transpose()
+}
+
 /// The run folders that a folder is or holds; those whose row is not written yet are left out.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 use crate::cli::ReplayArguments;
 use crate::device;
 use crate::evaluators::evaluators;
+use crate::logs::source_run;
 use crate::outcome::{Outcome, tell};
 use crate::run::check_checkpoint;
 use bevy_ecs::prelude::*;
@@ -78,12 +79,17 @@ const GROUP: usize = 16;
 
 /// All variants of a run, group by group, each in one pass over the checkpoints.
 fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Result<Vec<Outcome>> {
+    let source = source_run(run)?;
     let experiments = arguments.on_top.experiments(run)?;
     let checkpoints = spread(list(&run.join("checkpoints"))?, arguments.spread);
     let Some((_, first)) = checkpoints.first() else {
         return Err(Error::Invalid(format!("{}: there are no checkpoints to replay", run.display())));
     };
-    let first_read = Checkpoint::read(first)?;
+    let read = |path: &Path| match &source {
+        Some(source) => Checkpoint::read_of(&source.status().run_id, path),
+        None => Checkpoint::read(path),
+    };
+    let first_read = read(first)?;
     let mut world_app = app(|app| {
         app.add_plugins((StagePlugin, ClampPlugin, EvaluatePlugin, LookPlugin, WeighPlugin, RecordPlugin));
     });
@@ -128,7 +134,7 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Resul
     }
     while !waiting.is_empty() {
         let group = waiting.drain(..waiting.len().min(GROUP)).collect();
-        outcomes.extend(replay_group(world, group, &checkpoints, bank, arguments, device)?);
+        outcomes.extend(replay_group(world, group, (&checkpoints, &read), bank, arguments, device)?);
     }
     Ok(outcomes)
 }
@@ -143,7 +149,7 @@ fn is_done(folder: &RunFolder, last: u64) -> bool {
 fn replay_group(
     world: &mut World,
     group: Vec<(Variant, RunFolder)>,
-    checkpoints: &[(u64, PathBuf)],
+    (checkpoints, read): (&[(u64, PathBuf)], &dyn Fn(&Path) -> Result<Checkpoint>),
     bank: Option<Entity>,
     arguments: &ReplayArguments,
     device: &Device,
@@ -161,7 +167,7 @@ fn replay_group(
     }
     let (mut sequences, mut damaged) = (0, None);
     for (at, path) in checkpoints {
-        match Checkpoint::read(path) {
+        match read(path) {
             Ok(checkpoint) => {
                 let experiment = world.get::<Model>(models[0]).map(|model| model.experiment.clone()).ok_or_else(lost)?;
                 let architecture = checkpoint.architecture(&experiment, path)?;

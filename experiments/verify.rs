@@ -21,7 +21,10 @@ pub fn verify(arguments: &VerifyArguments) -> Result<u8> {
     for folder in &arguments.folders {
         let found = folders_in(folder)?;
         if found.is_empty() {
-            return Err(Error::Invalid(format!("{}: neither a run folder nor a folder that holds some (run=ID/run.parquet)", folder.display())));
+            return Err(Error::Invalid(format!(
+                "{}: neither a run folder nor a folder that holds some (run=ID/run.parquet)",
+                folder.display()
+            )));
         }
         for run in found {
             all.run(&run)?;

@@ -95,9 +95,11 @@ mod tests {
             keep_recovery_point(&folder.recovery(), &example(sequences + 16)).unwrap();
         }
         let mut warnings = Vec::new();
-        let missing = |limit: u64| move |own: &Checkpoint| Ok((own.sequences > limit).then(|| format!("train has 2 of {} rows", own.steps)));
+        let missing =
+            |limit: u64| move |own: &Checkpoint| Ok((own.sequences > limit).then(|| format!("train has 2 of {} rows", own.steps)));
         assert_eq!(latest_verified(&folder, missing(90), &mut warnings).unwrap().unwrap().sequences, 80);
-        let words = "run=a: at the checkpoint after 112 sequences, train has 2 of 3 rows; going on from 80 sequences, which makes them again";
+        let words =
+            "run=a: at the checkpoint after 112 sequences, train has 2 of 3 rows; going on from 80 sequences, which makes them again";
         assert!(warnings.pop().unwrap().ends_with(words));
         assert!(latest_verified(&folder, missing(0), &mut warnings).unwrap().is_none());
         assert!(warnings.pop().unwrap().ends_with("; going on from the first step, which makes them again"));

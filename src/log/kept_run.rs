@@ -23,14 +23,16 @@ impl KeptRun {
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join("run.parquet");
         let status = read_run_status(&path)?;
-        if let Some(named) = folder.file_name().and_then(|name| name.to_str()?.strip_prefix("run=")).filter(|named| *named != status.run_id) {
+        if let Some(named) = folder.file_name().and_then(|name| name.to_str()?.strip_prefix("run=")).filter(|named| *named != status.run_id)
+        {
             return Err(Error::damaged(&path, format!("the row of the run {}, in the folder of {named}", status.run_id)));
         }
         let path = folder.join("experiment.toml");
         if path.exists() {
             let text = std::fs::read_to_string(&path).map_err(Error::file(&path))?;
             if let Some((line, own)) = first_difference(&text, &status.experiment) {
-                let message = format!("changed since the run, whose row says `{own}` in line {line}; put that back, or run what it says now");
+                let message =
+                    format!("changed since the run, whose row says `{own}` in line {line}; put that back, or run what it says now");
                 return Err(Error::damaged(&path, message));
             }
         }

@@ -32,6 +32,13 @@ pub fn read_table(path: &Path) -> Result<Vec<RecordBatch>> {
     Sealed::open(path)?.whole().map(|(_, rows)| rows)
 }
 
+/// All rows of a file that says that it is this table, whatever its columns.
+pub(super) fn read_named(path: &Path, table: &str) -> Result<Vec<RecordBatch>> {
+    let (found, rows) = Sealed::open(path)?.whole()?;
+    check_version(path, table, &found)?;
+    Ok(rows)
+}
+
 /// All rows of a table of a run.
 ///
 /// # Errors

@@ -1,13 +1,13 @@
 //! The run's own row: its whole experiment, where and with what it ran, and how it ended.
 
 use super::parquet_file::write_parquet;
-use super::reading::read_table;
-use super::schema::{check_version, version};
+use super::reading::read_named;
+use super::schema::version;
 use super::tally::Tallies;
-use crate::{Error, Result};
 use crate::components::Run;
 use crate::experiment::FlatValue;
 use crate::run_folder::RunFolder;
+use crate::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Field, Float64Type, Int64Type, Schema};
 use std::path::Path;
@@ -98,10 +98,9 @@ pub struct RunStatus {
 /// # Errors
 /// [`Error::Damaged`] if it is no run's row, or not what was written; [`Error::Input`] if a newer version of this program wrote it.
 pub fn read_run_status(path: &Path) -> Result<RunStatus> {
-    let batches = read_table(path)?;
+    let batches = read_named(path, "run")?;
     let damaged = || Error::damaged(path, "not a run's row");
     let [row] = &batches[..] else { return Err(damaged()) };
-    check_version(path, "run", row.schema_ref())?;
     let text = |name: &str| row.column_by_name(name)?.as_string_opt::<i32>().filter(|column| column.len() == 1 && column.is_valid(0));
     let text = |name: &str| text(name).map(|column| column.value(0).to_owned());
     let seconds = row.column_by_name("seconds").and_then(|column| column.as_primitive_opt::<Float64Type>()).map(|column| column.value(0));
