@@ -55,11 +55,11 @@ pub(crate) fn bank_of(file: &File, name: &str, dataset_name: &str, device: &Devi
     let (dataset, shape) = file.dataset(dataset_name)?;
     let &[classes, exemplars, features] = &shape[..] else {
         return Err(
-            file.damaged(format!("dataset \"{dataset_name}\" is of shape {shape:?}; a class bank is [classes, exemplars, features]"))
+            file.wrong(format!("dataset \"{dataset_name}\" is of shape {shape:?}; a class bank is [classes, exemplars, features]"))
         );
     };
     if shape.contains(&0) {
-        return Err(file.damaged(format!("dataset \"{dataset_name}\" of shape {shape:?} is empty")));
+        return Err(file.wrong(format!("dataset \"{dataset_name}\" of shape {shape:?} is empty")));
     }
     match file.halves(&dataset, dataset_name)? {
         Some(halves) => ClassBank::new(name, classes, exemplars, features, halves, device),

@@ -1,6 +1,7 @@
 //! Evaluation files: fixed sequences of evaluators with their features, in the published layout: `NAME/examples` and `NAME/labels`.
 
-use crate::hdf5_file::{File, did_you_mean};
+use crate::hdf5_contents::did_you_mean;
+use crate::hdf5_file::File;
 use optogen::{Error, Result};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -41,19 +42,19 @@ pub fn read_evaluation(path: &Path, name: &str) -> Result<EvaluationSet> {
         let names = file.top_names()?;
         let nearest = did_you_mean(name, names.iter().map(String::as_str));
         let there = if names.is_empty() { "it is empty".into() } else { format!("there are: {}", names.join(", ")) };
-        return Err(file.damaged(format!("no evaluator \"{name}\"{nearest}; {there}")));
+        return Err(file.wrong(format!("no evaluator \"{name}\"{nearest}; {there}")));
     }
     let (examples_name, labels_name) = (format!("{name}/examples"), format!("{name}/labels"));
     let (examples, shape) = file.dataset(&examples_name)?;
     let &[n, pairs, features] = &shape[..] else {
-        return Err(file.damaged(format!("dataset \"{examples_name}\" is of shape {shape:?}; examples are [sequences, pairs, features]")));
+        return Err(file.wrong(format!("dataset \"{examples_name}\" is of shape {shape:?}; examples are [sequences, pairs, features]")));
     };
     if shape.contains(&0) {
-        return Err(file.damaged(format!("dataset \"{examples_name}\" of shape {shape:?} is empty")));
+        return Err(file.wrong(format!("dataset \"{examples_name}\" of shape {shape:?} is empty")));
     }
     let (labels, labels_shape) = file.dataset(&labels_name)?;
     if labels_shape != [n, pairs] {
-        return Err(file.damaged(format!("dataset \"{labels_name}\" is of shape {labels_shape:?}, but its examples need [{n}, {pairs}]")));
+        return Err(file.wrong(format!("dataset \"{labels_name}\" is of shape {labels_shape:?}, but its examples need [{n}, {pairs}]")));
     }
     let (examples, labels) = (file.floats(&examples, &examples_name)?, file.whole_numbers(&labels, &labels_name)?);
     Ok(EvaluationSet { name: name.into(), examples, labels, n, pairs, features })

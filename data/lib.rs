@@ -3,7 +3,11 @@
 mod bank;
 mod embedded;
 mod evaluation_file;
+mod hdf5_contents;
 mod hdf5_file;
+mod hdf5_formats;
+mod hdf5_library;
+mod hdf5_whole;
 pub mod reference;
 mod toy_vectors;
 

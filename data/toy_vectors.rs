@@ -17,7 +17,7 @@ pub fn read_toy_vectors(path: &Path, experiment: &ToyExperiment) -> Result<Vec<V
         let name = format!("{group}{name}");
         let (dataset, shape) = file.dataset(&name)?;
         if shape.len() != 1 {
-            return Err(file.damaged(format!("dataset \"{name}\" is of shape {shape:?}; a vector has one axis")));
+            return Err(file.wrong(format!("dataset \"{name}\" is of shape {shape:?}; a vector has one axis")));
         }
         file.floats(&dataset, &name)
     })
