@@ -43,6 +43,13 @@ mod tests {
     }
 
     #[test]
+    fn it_can_be_read_by_several_at_once() {
+        let read = || std::thread::spawn(|| embedded_bank(&Device::Cpu).unwrap().classes);
+        let all: Vec<_> = (0..4).map(|_| read()).collect();
+        assert!(all.into_iter().all(|one| one.join().unwrap() == 1936));
+    }
+
+    #[test]
     fn only_banks_are_taken_from_it() {
         let message = embedded("class_names", &Device::Cpu).unwrap_err().to_string();
         assert_eq!(

@@ -145,3 +145,86 @@ pub(crate) fn suggestion(name: &str, there: &[Entry]) -> String {
     };
     format!("{nearest}; there are: {}{more}", list.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::hdf5_file::File;
+    use std::path::Path;
+
+    /// What is said of a name in a file of links of all kinds.
+    fn said(name: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str| {
+            let file = hdf5::File::create(folder.path().join(name)).unwrap();
+            let group = file.create_group("layers/last").unwrap();
+            group.new_dataset::<f32>().shape([2, 3]).create("raw").unwrap();
+            file
+        };
+        write("bank.h5");
+        let file = write("links.h5");
+        file.link_soft("/layers/last/raw", "soft").unwrap();
+        file.link_external("bank.h5", "/layers/last/raw", "feat").unwrap();
+        file.link_external("bank.h5", "/layers", "others").unwrap();
+        file.link_soft("/nothing", "dangling").unwrap();
+        file.link_external("nowhere.h5", "/feat", "gone").unwrap();
+        // Round and round.
+        file.group("layers").unwrap().link_hard("/layers", "above").unwrap();
+        drop(file);
+        let path = folder.path().join("links.h5");
+        let message = File::open(&path).unwrap().dataset(name).err().map_or(String::new(), |error| error.to_string());
+        message.replace(&format!("{}/", folder.path().display()), "")
+    }
+
+    #[test]
+    fn datasets_behind_links_are_there() {
+        for name in ["feat", "soft", "/soft", "others/last/raw", "layers/above/last/raw"] {
+            assert_eq!(said(name), "", "{name}");
+        }
+        assert_eq!(
+            said("fea"),
+            "links.h5: dataset \"fea\" is not there; did you mean \"feat\"?; there are: \
+             \"dangling\" (a link to \"/nothing\", which is not there), \"feat\" [2, 3], \
+             \"gone\" (a link to \"/feat\" in nowhere.h5, which is not there), \"layers/last/raw\" [2, 3], \"others/last/raw\" [2, 3], \
+             \"soft\" [2, 3]"
+        );
+        assert!(said("layers").starts_with("links.h5: dataset \"layers\" is not there; "));
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_named_with_its_target() {
+        assert_eq!(
+            said("dangling"),
+            "links.h5: dataset \"dangling\" is not there: \"dangling\" is a link to \"/nothing\", which does not open"
+        );
+        assert_eq!(
+            said("gone/feat"),
+            "links.h5: dataset \"gone/feat\" is not there: \"gone\" is a link to \"/feat\" in nowhere.h5, which does not open"
+        );
+    }
+
+    #[test]
+    fn an_empty_file_is_said_to_be_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("empty.h5");
+        hdf5::File::create(&path).unwrap();
+        let message = File::open(&path).unwrap().dataset("feat").unwrap_err().to_string();
+        assert!(message.ends_with("empty.h5: dataset \"feat\" is not there, nor is any other"), "{message}");
+    }
+
+    #[test]
+    fn a_dataset_of_a_newer_format_is_there() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/hdf5/written_by_2.0.h5");
+        let file = File::open(&path).unwrap();
+        if hdf5::library_version().0 >= 2 {
+            assert_eq!(file.dataset("feat").unwrap().1, [40, 2, 16]);
+        } else {
+            let message = file.dataset("fea").unwrap_err().to_string();
+            assert!(message.ends_with("did you mean \"feat\"?; there are: \"feat\" (cannot be opened)"), "{message}");
+            let message = file.dataset("feat").unwrap_err().to_string();
+            let (major, minor, patch) = hdf5::library_version();
+            let known = format!("its format is not known to HDF5 {major}.{minor}.{patch}, which this program has (");
+            assert!(message.contains(&format!(": dataset \"feat\" is there, but cannot be opened: {known}")), "{message}");
+            assert!(message.contains("it needs HDF5 2.0 or later"), "{message}");
+        }
+    }
+}

@@ -44,6 +44,11 @@ impl File {
         Error::input(&self.path, message)
     }
 
+    /// A line about something in this file that may be meant so.
+    pub(crate) fn warning(&self, message: impl Display) -> String {
+        format!("warning: {}: {message}", self.path.display())
+    }
+
     /// The names at the top, in alphabetical order.
     pub(crate) fn top_names(&self) -> Result<Vec<String>> {
         self.file.member_names().map_err(|error| self.wrong(format!("its contents cannot be listed: {error}")))

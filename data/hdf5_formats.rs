@@ -63,3 +63,25 @@ fn well_known(id: i32) -> &'static str {
         _ => "a filter without a name",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::hdf5_file::File;
+    use std::path::Path;
+
+    #[test]
+    fn a_missing_filter_is_named() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/hdf5/lzf.h5");
+        let file = File::open(&path).unwrap();
+        let (dataset, shape) = file.dataset("feat").unwrap();
+        assert_eq!(shape, [4, 2, 16]);
+        match file.floats(&dataset, "feat") {
+            Ok(values) => assert!(hdf5::filters::lzf_available() && values[..16].iter().copied().eq((0..16).map(|value| value as f32))),
+            Err(error) => {
+                let (message, (major, minor, patch)) = (error.to_string(), hdf5::library_version());
+                let start = format!("dataset \"feat\" cannot be read: it was written with lzf (filter 32000), which HDF5 {major}.{minor}.{patch} does not have here.");
+                assert!(message.contains(&start) && message.contains("HDF5_PLUGIN_PATH"), "{message}");
+            }
+        }
+    }
+}

@@ -144,3 +144,147 @@ fn external(files: &[ExternalFile], bytes: u64, from: &Path) -> Option<String> {
     }
     (rest > 0).then(|| format!("keeps its values in other files, which have no room for {rest} of its {bytes} bytes"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hdf5::dataset::{AllocTime, DatasetBuilder};
+    use std::fs;
+
+    const SHAPE: [usize; 3] = [4, 2, 3];
+
+    /// A folder with `source.h5`: `whole` [4, 2, 3], `first` and `last` halves of it, and `empty`, which was never written.
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let file = File::create(folder.path().join("source.h5")).unwrap();
+        let values: Vec<f32> = (0..24).map(|value| value as f32 + 1.0).collect();
+        for (name, classes, values) in [("whole", 4, &values[..]), ("first", 2, &values[..12]), ("last", 2, &values[12..])] {
+            file.new_dataset::<f32>().shape([classes, 2, 3]).create(name).unwrap().write_raw(values).unwrap();
+        }
+        file.new_dataset::<f32>().shape(SHAPE).create("empty").unwrap();
+        folder
+    }
+
+    fn file(folder: &tempfile::TempDir, name: &str) -> File {
+        File::create(folder.path().join(name)).unwrap()
+    }
+
+    fn said(dataset: &Dataset) -> Option<String> {
+        missing(dataset).unwrap()
+    }
+
+    /// A virtual dataset of these parts: the first class that it holds, file and dataset, and how many classes.
+    fn of_parts(folder: &tempfile::TempDir, name: &str, parts: &[(usize, &str, &str, usize)]) -> Dataset {
+        let file = file(folder, name);
+        let mut builder = file.new_dataset::<f32>();
+        for &(at, file, dataset, classes) in parts {
+            builder = builder.virtual_map(file, dataset, [classes, 2, 3], (0..classes, .., ..), SHAPE, (at..at + classes, .., ..));
+        }
+        builder.shape(SHAPE).create("feat").unwrap()
+    }
+
+    #[test]
+    fn what_was_never_written_is_missing() {
+        let folder = folder();
+        let file = file(&folder, "own.h5");
+        assert_eq!(said(&file.new_dataset::<f32>().shape(SHAPE).create("late").unwrap()).unwrap(), "was never written");
+        let early = file.new_dataset::<f32>().alloc_time(Some(AllocTime::Early)).shape(SHAPE).create("early").unwrap();
+        assert_eq!(said(&early), None, "its fill value is in the file");
+        let values = [1.0_f32; 24];
+        let written = |name: &str, builder: DatasetBuilder| {
+            let dataset = builder.empty::<f32>().shape(SHAPE).create(name).unwrap();
+            let before = said(&dataset).unwrap();
+            dataset.write_raw(&values).unwrap();
+            assert_eq!(said(&dataset), None, "{name}");
+            before
+        };
+        assert_eq!(written("contiguous", file.new_dataset_builder()), "was never written");
+        assert_eq!(written("chunked", file.new_dataset_builder().chunk([3, 1, 2])), "was never written");
+        assert_eq!(written("packed", file.new_dataset_builder().chunk([4, 2, 3]).deflate(4)), "was never written");
+        // Of 2 × 2 × 2 chunks those of the classes from 3 on are not there.
+        let grown = file.new_dataset::<f32>().chunk([3, 1, 2]).shape([3.., 2.., 3..]).create("grown").unwrap();
+        grown.write_raw(&values[..18]).unwrap();
+        assert_eq!(said(&grown), None);
+        grown.resize(SHAPE).unwrap();
+        assert_eq!(said(&grown).unwrap(), "was written only in part: 4 of its 8 chunks are there");
+    }
+
+    #[test]
+    fn a_virtual_dataset_is_whole_where_all_its_sources_are() {
+        let folder = folder();
+        let source = folder.path().join("source.h5").display().to_string();
+        assert_eq!(said(&of_parts(&folder, "one.h5", &[(0, "source.h5", "whole", 4)])), None);
+        assert_eq!(said(&of_parts(&folder, "two.h5", &[(0, &source, "first", 2), (2, "source.h5", "last", 2)])), None);
+        let all = file(&folder, "all.h5");
+        let all = all.new_dataset::<f32>().virtual_map("source.h5", "whole", SHAPE, .., SHAPE, ..).shape(SHAPE).create("feat").unwrap();
+        assert_eq!(said(&all), None);
+        // Itself, and another virtual dataset behind it.
+        let own = file(&folder, "own.h5");
+        own.new_dataset::<f32>().shape(SHAPE).create("raw").unwrap().write_raw(&[1.0_f32; 24]).unwrap();
+        let inner = own.new_dataset::<f32>().virtual_map(".", "raw", SHAPE, .., SHAPE, ..).shape(SHAPE).create("inner").unwrap();
+        assert_eq!(said(&inner), None);
+        assert_eq!(said(&of_parts(&folder, "outer.h5", &[(0, "own.h5", "inner", 4)])), None);
+    }
+
+    #[test]
+    fn what_a_virtual_dataset_does_not_find_is_missing() {
+        let folder = folder();
+        let source = |dataset: &str, file: &str| format!("is virtual, and its source \"{dataset}\" in {file} ");
+        let gone = of_parts(&folder, "gone.h5", &[(0, "source.h5", "first", 2), (2, "elsewhere.h5", "last", 2)]);
+        assert_eq!(
+            said(&gone).unwrap(),
+            source("last", "elsewhere.h5") + "is not there: no such file, neither beside this one, nor in the current folder, nor in HDF5_VDS_PREFIX"
+        );
+        fs::write(folder.path().join("text.h5"), "no HDF5").unwrap();
+        let text = said(&of_parts(&folder, "of_text.h5", &[(0, "text.h5", "whole", 4)])).unwrap();
+        assert!(text.starts_with(&(source("whole", "text.h5") + "cannot be read: ")) && text.ends_with("text.h5 does not open as HDF5"), "{text}");
+        let other = said(&of_parts(&folder, "other.h5", &[(0, "source.h5", "hole", 4)])).unwrap();
+        assert!(other.starts_with(&(source("hole", "source.h5") + "cannot be opened: ")), "{other}");
+        let short = said(&of_parts(&folder, "short.h5", &[(0, "source.h5", "first", 4)])).unwrap();
+        assert_eq!(short, source("first", "source.h5") + "does not hold what is taken from it: it is of shape [2, 2, 3]");
+        let empty = said(&of_parts(&folder, "of_empty.h5", &[(0, "source.h5", "empty", 4)])).unwrap();
+        assert_eq!(empty, source("empty", "source.h5") + "was never written");
+        let behind = said(&of_parts(&folder, "behind.h5", &[(0, "of_empty.h5", "feat", 4)])).unwrap();
+        assert_eq!(behind, source("feat", "of_empty.h5") + &source("empty", "source.h5") + "was never written");
+    }
+
+    #[test]
+    fn each_value_of_a_virtual_dataset_comes_from_one_place() {
+        let folder = folder();
+        let half = said(&of_parts(&folder, "half.h5", &[(1, "source.h5", "first", 2)])).unwrap();
+        assert_eq!(half, "is virtual, and only 12 of its 24 values come from other datasets");
+        // As many as there are, but classes 1 twice and 3 never.
+        let twice = said(&of_parts(&folder, "twice.h5", &[(0, "source.h5", "first", 2), (1, "source.h5", "last", 2)])).unwrap();
+        assert_eq!(twice, "is virtual, and only 18 of its 24 values come from other datasets");
+        let over = said(&of_parts(&folder, "over.h5", &[(0, "source.h5", "whole", 4), (1, "source.h5", "last", 2)])).unwrap();
+        assert_eq!(over, "is virtual, and 12 of its values come from several places at once");
+        let circle = said(&of_parts(&folder, "circle.h5", &[(0, ".", "feat", 4)])).unwrap();
+        assert!(circle.ends_with("is virtual, and so are the 16 behind it, one after another"), "{circle}");
+    }
+
+    #[test]
+    fn values_in_other_files_must_be_there() {
+        let folder = folder();
+        let raw = folder.path().join("raw.bin");
+        let name = raw.to_str().unwrap();
+        let file = file(&folder, "own.h5");
+        let outside = |dataset: &str, size| file.new_dataset::<f32>().external(name, 4, size).shape(SHAPE).create(dataset).unwrap();
+        let (dataset, tight) = (outside("feat", 0), outside("tight", 96));
+        assert_eq!(said(&dataset).unwrap(), format!("keeps its values in {name}: No such file or directory (os error 2)"));
+        fs::write(&raw, [1; 99]).unwrap();
+        assert_eq!(said(&dataset).unwrap(), format!("keeps its values in {name}, which ends after 99 of 100 bytes"));
+        assert_eq!(said(&tight), said(&dataset));
+        fs::write(&raw, [1; 100]).unwrap();
+        assert_eq!((said(&dataset), said(&tight)), (None, None));
+    }
+
+    #[test]
+    fn sources_are_looked_for_where_hdf5_looks() {
+        let from = Path::new("/no/where/bank.h5");
+        assert_eq!(source_places(".", from), [from]);
+        assert_eq!(source_places("a/b.h5", from), [Path::new("/no/where/a/b.h5"), Path::new("a/b.h5")]);
+        assert_eq!(source_places("/data/b.h5", from), [Path::new("/data/b.h5"), Path::new("/no/where/b.h5"), Path::new("b.h5")]);
+        assert_eq!(from_origin(Path::new("${ORIGIN}/raw"), Path::new("/no/where")), Path::new("/no/where/raw"));
+        assert_eq!(from_origin(Path::new("/raw"), Path::new("/no/where")), Path::new("/raw"));
+    }
+}

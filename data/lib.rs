@@ -1,6 +1,7 @@
 //! Raw material: class banks read from HDF5, one-hot banks, evaluation files.
 
 mod bank;
+mod constant;
 mod embedded;
 mod evaluation_file;
 mod hdf5_contents;
