@@ -17,7 +17,7 @@ mod sweep;
 mod tree;
 mod wording;
 
-pub use check::{Fault, check, check_bank};
+pub use check::{Fault, beyond_outputs, check, check_bank};
 pub use hook::*;
 pub use identity::FlatValue;
 pub(crate) use identity::{canonical, json, name_of, number, text, word};
