@@ -5,6 +5,7 @@
 use half::f16;
 use hdf5::types::{FloatSize, TypeDescriptor};
 use hdf5::{Dataset, Group};
+use optogen::memory::{Budget, product};
 use optogen::{Error, Result};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -80,6 +81,7 @@ impl File {
         if !matches!(self.element_type(dataset, name)?, TypeDescriptor::Float(FloatSize::U2)) {
             return Ok(None);
         }
+        self.fits(dataset, name, size_of::<f16>())?;
         let values = dataset.read_raw::<f16>().map_err(|error| self.unreadable(name, &error))?;
         self.all_finite(&values, f16::is_finite, dataset, name)?;
         Ok(Some(values))
@@ -87,7 +89,10 @@ impl File {
 
     /// The values of a float16, float32 or float64 dataset, all finite.
     pub(crate) fn floats(&self, dataset: &Dataset, name: &str) -> Result<Vec<f32>> {
-        let read = match self.element_type(dataset, name)? {
+        let element_type = self.element_type(dataset, name)?;
+        let stored = if let TypeDescriptor::Float(FloatSize::U4) = element_type { 0 } else { element_type.size() };
+        self.fits(dataset, name, stored + size_of::<f32>())?;
+        let read = match element_type {
             TypeDescriptor::Float(FloatSize::U2) => dataset.read_raw::<f16>().map(|values| values.into_iter().map(f32::from).collect()),
             TypeDescriptor::Float(FloatSize::U4) => dataset.read_raw::<f32>(),
             TypeDescriptor::Float(FloatSize::U8) => {
@@ -118,6 +123,7 @@ impl File {
             };
             values.enumerate().map(number).collect()
         };
+        self.fits(dataset, name, size_of::<u64>() + size_of::<u32>())?;
         match self.element_type(dataset, name)? {
             TypeDescriptor::Integer(_) => {
                 let values = dataset.read_raw::<i64>().map_err(|error| self.unreadable(name, &error))?;
@@ -129,6 +135,14 @@ impl File {
             }
             other => Err(self.damaged(format!("dataset \"{name}\" holds {other}, not whole numbers"))),
         }
+    }
+
+    /// That there is memory for a dataset, of which so many bytes an element are needed: the number of elements is only what the header says.
+    fn fits(&self, dataset: &Dataset, name: &str, bytes: usize) -> Result<()> {
+        let shape = dataset.shape();
+        let wanted = product(&shape).saturating_mul(bytes as u128);
+        let fits = Budget::here().fits(wanted, || format!("the values of dataset \"{name}\" of shape {shape:?}"));
+        fits.map_err(|message| Error::input(&self.path, message))
     }
 
     fn element_type(&self, dataset: &Dataset, name: &str) -> Result<TypeDescriptor> {

@@ -39,6 +39,9 @@ pub enum Error {
     /// Another process writes to this run folder.
     #[error("{}: in use by another process (it holds the lock); stop that one, or choose another --out", .0.display())]
     InUse(PathBuf),
+    /// The system gave no more memory; the message says how much was wanted.
+    #[error("{0}")]
+    Memory(String),
     /// Something that cannot be: a fault of this program, not of whoever started it.
     #[error("{0}")]
     Internal(String),

@@ -11,6 +11,7 @@ mod read;
 mod scale;
 mod schedule;
 mod selection;
+mod sizes;
 mod source;
 mod spec;
 mod sweep;
@@ -20,6 +21,8 @@ mod wording;
 pub use check::{Fault, check, check_bank};
 pub use hook::*;
 pub use identity::FlatValue;
+pub use sizes::{evaluator_bytes, model_fits};
+pub(crate) use sizes::{fits, logarithmic_fits};
 pub(crate) use identity::{canonical, json, name_of, number, text, word};
 pub use intervention::*;
 #[cfg(test)]
