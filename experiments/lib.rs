@@ -22,7 +22,6 @@ use bevy_app::App;
 use clap::Parser;
 use cli::{Command, CommandLine};
 use optogen::{Error, Result};
-use optogen_systems::OUT_OF_MEMORY;
 use std::process::ExitCode;
 
 /// The program: reads the command line, does it, and exits with a code that says how it went. `extend` may add plugins to what trains: this is
@@ -52,11 +51,10 @@ pub fn program(extend: impl Fn(&mut App)) -> ExitCode {
     }
 }
 
-/// 2: what was asked for is wrong; 71: the system gave no more memory; 74: the disk or the file system failed, or what it kept is damaged; 3: a fault of this program.
+/// 2: what was asked for is wrong; 74: the disk or the file system failed, or what it kept is damaged; 3: a fault of this program.
 fn code_of(error: &Error) -> u8 {
     match error {
         Error::Invalid(_) | Error::Input { .. } | Error::InUse(_) => 2,
-        Error::Memory(_) => OUT_OF_MEMORY,
         Error::File { .. } | Error::Damaged { .. } => 74,
         _ => 3,
     }

@@ -61,9 +61,6 @@ pub fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// Moves a damaged file or folder aside, into `damaged/` of `home`, and returns a sentence that names it.
 pub fn set_aside(path: &Path, home: &Path, why: &Error) -> Result<String> {
-    if let Error::Memory(message) = why {
-        return Err(Error::Memory(format!("{}: {message}", path.display())));
-    }
     let folder = home.join("damaged");
     fs::create_dir_all(&folder).map_err(Error::file(&folder))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -39,9 +39,6 @@ pub enum Error {
     /// Another process writes to this run folder.
     #[error("{}: in use by another process (it holds the lock); stop that one, or choose another --out", .0.display())]
     InUse(PathBuf),
-    /// The system gave no more memory; the message says how much was wanted.
-    #[error("{0}")]
-    Memory(String),
     /// Something that cannot be: a fault of this program, not of whoever started it.
     #[error("{0}")]
     Internal(String),
@@ -67,7 +64,9 @@ impl Error {
     pub fn input_file(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
         use std::io::ErrorKind::*;
         move |source| match source.kind() {
-            NotFound | NotADirectory | IsADirectory | PermissionDenied | InvalidData | InvalidFilename => Error::input(path, source.to_string()),
+            NotFound | NotADirectory | IsADirectory | PermissionDenied | InvalidData | InvalidFilename => {
+                Error::input(path, source.to_string())
+            }
             _ => Error::File { path: path.to_owned(), source },
         }
     }

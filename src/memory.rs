@@ -62,7 +62,9 @@ impl Budget {
                 let (what, wanted, free) = (what(), size(bytes), size(free.into()));
                 Err(match limit {
                     Limit::Machine => format!("{what} take {wanted}, and {free} of this machine's memory are free"),
-                    Limit::ControlGroup => format!("{what} take {wanted}, and {free} are left of the memory of this process's control group"),
+                    Limit::ControlGroup => {
+                        format!("{what} take {wanted}, and {free} are left of the memory of this process's control group")
+                    }
                     Limit::AddressSpace => format!("{what} take {wanted}, and {free} are left of what ulimit -v allows"),
                     Limit::Data => format!("{what} take {wanted}, and {free} are left of what ulimit -d allows"),
                 })
@@ -148,7 +150,8 @@ mod tests {
         Budget::below(machine(files).path()).0
     }
 
-    const MEMORY: (&str, &str) = ("proc/meminfo", "MemTotal:       24683656 kB\nMemAvailable:   2000 kB\nSwapTotal: 9 kB\nSwapFree:       500 kB\n");
+    const MEMORY: (&str, &str) =
+        ("proc/meminfo", "MemTotal:       24683656 kB\nMemAvailable:   2000 kB\nSwapTotal: 9 kB\nSwapFree:       500 kB\n");
 
     #[test]
     fn the_least_of_all_limits_counts() {

@@ -5,10 +5,10 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::io::Write;
 
 /// The exit code of a program that the system gives no more memory.
-pub const OUT_OF_MEMORY: u8 = 71;
+const OUT_OF_MEMORY: i32 = 71;
 
-/// Allocates by mimalloc. Most of what does not fit is refused beforehand, by its key; what is not foreseen ends the program with the size that was
-/// wanted, in place of an abort. Runs are left as by a kill, from which they can be resumed.
+/// Allocates by mimalloc. What surely does not fit is refused beforehand, by its key; whatever else there is no memory for ends the program, and the size
+/// that was wanted is said, in place of an abort or a panic. Runs are left as by a kill, from which they can be resumed.
 struct Allocator;
 
 #[global_allocator]
@@ -54,6 +54,6 @@ fn end(size: usize) -> ! {
     // SAFETY: the buffer is as long as it is said to be. No destructor runs: they might want memory, or what other threads hold.
     unsafe {
         libc::write(2, text.as_ptr().cast(), length);
-        libc::_exit(OUT_OF_MEMORY.into())
+        libc::_exit(OUT_OF_MEMORY)
     }
 }

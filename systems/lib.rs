@@ -17,6 +17,7 @@ pub mod record;
 pub mod report;
 pub mod retire;
 pub mod run;
+pub mod runs_memory;
 pub mod sample;
 pub mod spawn;
 pub mod spread;
@@ -27,7 +28,6 @@ pub mod update;
 pub mod weigh;
 mod workspace;
 
-pub use allocator::OUT_OF_MEMORY;
 pub use spread::use_threads;
 
 use bevy_app::{App, Plugin};

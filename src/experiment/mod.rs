@@ -21,8 +21,6 @@ mod wording;
 pub use check::{Fault, check, check_bank};
 pub use hook::*;
 pub use identity::FlatValue;
-pub use sizes::{evaluator_bytes, model_fits};
-pub(crate) use sizes::{fits, logarithmic_fits};
 pub(crate) use identity::{canonical, json, name_of, number, text, word};
 pub use intervention::*;
 #[cfg(test)]
@@ -30,5 +28,7 @@ pub(crate) use read::expand_layers;
 pub use read::{Changes, Described, has_table, load, load_as, load_with, parse};
 pub use schedule::Schedule;
 pub use selection::{Entries, Role, Selection, TokenSelection};
+pub use sizes::{evaluator_bytes, feature_bytes, model_fits};
+pub(crate) use sizes::{fits, logarithmic_fits};
 pub use spec::*;
 pub use wording::nearest;

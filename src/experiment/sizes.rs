@@ -38,9 +38,8 @@ pub(super) fn first_too_large(experiment: &Experiment, budget: &Budget) -> Check
 /// # Errors
 /// The first key, on the way from the smallest model to this one, that makes them too many.
 pub fn model_fits(experiment: &Experiment, budget: &Budget) -> Result<(), Fault> {
-    let classes = &experiment.data.classes;
     let one_hot = experiment.data.bank.as_deref() == Some(Path::new("one_hot"));
-    let features = if one_hot { classes.train.saturating_add(classes.val).saturating_add(classes.test) } else { 1 };
+    let features = if one_hot { experiment.data.classes.total() } else { 1 };
     let whole = Architecture::new(experiment, features, one_hot);
     let least = || Architecture { layers: 1, hidden: None, features: 1, outputs: 1, ..whole.clone() };
     let parameters = |of: Architecture| NUMBER.saturating_mul(of.parameter_count());
@@ -121,8 +120,16 @@ pub fn evaluator_bytes(experiment: &Experiment, evaluator: &EvaluatorSpec, featu
     }
     let (sampler, sequences) = (evaluator.sampler(first), experiment.evaluation.sequences);
     let noisy = evaluator.noise.unwrap_or(experiment.data.noise) > 0.0;
-    let noise = if noisy { NUMBER.saturating_mul(product(&[sequences, sampler.context.saturating_add(1), features])) } else { 0 };
+    let noise = if noisy { feature_bytes(experiment, evaluator, features) } else { 0 };
     items(sequences, &sampler).saturating_add(noise).saturating_add(measured.saturating_mul(sequences as u128))
+}
+
+/// Bytes of the features of an evaluator's items, each by itself. Nothing for one that is read from a file.
+pub fn feature_bytes(experiment: &Experiment, evaluator: &EvaluatorSpec, features: usize) -> u128 {
+    let (Some(first), None) = (experiment.data.mixture.first(), &evaluator.file) else { return 0 };
+    let sequences = if evaluator.exhaustive { exhaustive_count(experiment, evaluator) } else { experiment.evaluation.sequences as u128 };
+    let pairs = evaluator.sampler(first).context.saturating_add(1);
+    NUMBER.saturating_mul(product(&[pairs, features])).saturating_mul(sequences)
 }
 
 /// Unordered pairs of labels that an evaluator has.

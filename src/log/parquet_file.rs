@@ -4,7 +4,7 @@
 //! again to read the rows; where the file was replaced in between, it would look for the footer in the wrong place. So a table that grows keeps every
 //! byte that it had, the old footer included: new rows and a footer for all of them follow. Whatever of the file a reader knows stays true.
 
-use super::row_groups::{Growing, file_of, metadata, moved, place, room_for};
+use super::row_groups::{Growing, file_of, metadata, moved, place};
 use crate::{Error, Result, durable};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -28,9 +28,7 @@ const MOST_DEAD: u64 = if cfg!(test) { 1 << 14 } else { 1 << 22 };
 pub fn read_table(path: &Path) -> Result<Vec<RecordBatch>> {
     let file = File::open(path).map_err(Error::file(path))?;
     let damaged = |error: &dyn std::fmt::Display| Error::damaged(path, format!("not a readable Parquet file: {error}"));
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(&error))?;
-    room_for(builder.schema().fields().len())?;
-    let reader = builder.with_batch_size(1 << 14).build();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| builder.with_batch_size(1 << 14).build());
     reader.map_err(|error| damaged(&error))?.map(|batch| batch.map_err(|error| damaged(&error))).collect()
 }
 

@@ -1,7 +1,6 @@
 //! The row groups of a table's file: cut at the same rows whenever the table was sealed, so that a file's bytes depend on its rows alone.
 
-use crate::memory::size;
-use crate::{Error, Result};
+use crate::Result;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, SchemaRef};
@@ -12,7 +11,6 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMe
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use std::ops::Range;
-use zstd::zstd_safe::{CCtx, DCtx};
 
 /// Rows of a group; only the last may have fewer. In tests so few that there are several.
 pub(super) const GROUP: usize = if cfg!(test) { 16 } else { 1 << 14 };
@@ -110,18 +108,6 @@ impl Growing {
     }
 }
 
-/// Bytes of what zstd keeps for a column, before there are rows.
-const CONTEXT: u128 = 170_000;
-
-/// That there is memory for zstd to write or read so many columns side by side: where there is none, the crate that asks for it panics.
-pub(super) fn room_for(columns: usize) -> Result<()> {
-    let contexts: Vec<_> = (0..columns).map_while(|_| CCtx::try_create().zip(DCtx::try_create())).collect();
-    match columns - contexts.len() {
-        0 => Ok(()),
-        _ => Err(Error::Memory(format!("a table of {columns} columns takes {} of memory, and there is less", size(CONTEXT * columns as u128)))),
-    }
-}
-
 /// A whole file of one row group, or of none.
 ///
 /// zstd, floats split into byte streams, strings as dictionaries, page checksums by the format's default.
@@ -144,7 +130,6 @@ pub(super) fn file_of(schema: &SchemaRef, group: Option<&RecordBatch>) -> Result
             _ => properties,
         };
     }
-    room_for(schema.fields().len())?;
     let mut file = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut file, schema.clone(), Some(properties.build()))?;
     group.map_or(Ok(()), |group| writer.write(group))?;
