@@ -8,6 +8,7 @@ use crate::{hdf5_library, hdf5_whole};
 use half::f16;
 use hdf5::types::{FloatSize, TypeDescriptor};
 use hdf5::{Dataset, H5Type, LocationType};
+use optogen::memory::{Budget, product};
 use optogen::{Error, Result};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -100,6 +101,7 @@ impl File {
         if !matches!(self.element_type(dataset, name)?, TypeDescriptor::Float(FloatSize::U2)) {
             return Ok(None);
         }
+        self.fits(dataset, name, size_of::<f16>())?;
         let values = self.read::<f16>(dataset, name)?;
         self.all_finite(&values, f16::is_finite, dataset, name)?;
         Ok(Some(values))
@@ -107,7 +109,10 @@ impl File {
 
     /// The values of a float16, float32 or float64 dataset, all finite.
     pub(crate) fn floats(&self, dataset: &Dataset, name: &str) -> Result<Vec<f32>> {
-        let values: Vec<f32> = match self.element_type(dataset, name)? {
+        let element_type = self.element_type(dataset, name)?;
+        let stored = if let TypeDescriptor::Float(FloatSize::U4) = element_type { 0 } else { element_type.size() };
+        self.fits(dataset, name, stored + size_of::<f32>())?;
+        let values: Vec<f32> = match element_type {
             TypeDescriptor::Float(FloatSize::U2) => self.read::<f16>(dataset, name)?.into_iter().map(f32::from).collect(),
             TypeDescriptor::Float(FloatSize::U4) => self.read(dataset, name)?,
             TypeDescriptor::Float(FloatSize::U8) => self.read::<f64>(dataset, name)?.into_iter().map(|value| value as f32).collect(),
@@ -135,11 +140,20 @@ impl File {
             };
             values.enumerate().map(number).collect()
         };
+        self.fits(dataset, name, size_of::<u64>() + size_of::<u32>())?;
         match self.element_type(dataset, name)? {
             TypeDescriptor::Integer(_) => convert(&mut self.read::<i64>(dataset, name)?.into_iter().map(i128::from)),
             TypeDescriptor::Unsigned(_) => convert(&mut self.read::<u64>(dataset, name)?.into_iter().map(i128::from)),
             other => Err(self.wrong(format!("dataset \"{name}\" holds {other}, not whole numbers"))),
         }
+    }
+
+    /// That there is memory for a dataset, of which so many bytes an element are needed: the number of elements is only what the header says.
+    fn fits(&self, dataset: &Dataset, name: &str, bytes: usize) -> Result<()> {
+        let shape = dataset.shape();
+        let wanted = product(&shape).saturating_mul(bytes as u128);
+        let fits = Budget::here().fits(wanted, || format!("the values of dataset \"{name}\" of shape {shape:?}"));
+        fits.map_err(|message| Error::input(&self.path, message))
     }
 
     fn element_type(&self, dataset: &Dataset, name: &str) -> Result<TypeDescriptor> {

@@ -22,6 +22,7 @@ use optogen_systems::profile::{Profile, ProfilePlugin};
 use optogen_systems::report::ReportPlugin;
 use optogen_systems::retire::write_row;
 use optogen_systems::run::{Clock, Provenance, StopRequest};
+use optogen_systems::runs_memory::RunsMemory;
 use optogen_systems::spawn::{StartingPoint, architecture, cohort_memory, form_cohorts, spawn_model};
 use optogen_systems::stage::{Begin, Step};
 use optogen_systems::toy::ToyPlugins;
@@ -46,7 +47,7 @@ pub(crate) fn train(experiments: Vec<Experiment>, arguments: &RunArguments, exte
     let device = device::device(&arguments.common.device)?;
     let mut app = app_for(arguments, &device, extend)?;
     let world = app.world_mut();
-    let plans = plan(world, experiments, &device, arguments.common.quiet)?;
+    let plans = plan(world, experiments, &device, arguments)?;
     let mut runs = Vec::new();
     for plan in plans {
         runs.push(start(world, plan, arguments)?);
@@ -116,7 +117,8 @@ struct Plan {
     parent: Option<Checkpoint>,
 }
 
-fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device, quiet: bool) -> Result<Vec<Plan>> {
+fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device, arguments: &RunArguments) -> Result<Vec<Plan>> {
+    let mut memory = RunsMemory::new(device.is_cpu());
     let mut banks: Vec<(DataSpec, Entity, ClassBank)> = Vec::new();
     let mut plans = Vec::new();
     for experiment in experiments {
@@ -127,6 +129,7 @@ fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device, quiet:
             None => {
                 // A relative path was made to begin with the experiment file's folder where it lies there.
                 let bank = optogen_data::load_bank(data, Path::new("."), device)?;
+                memory.add_bank(&bank);
                 let entity = world.spawn(bank.clone()).id();
                 banks.push((data.clone(), entity, bank.clone()));
                 (entity, bank)
@@ -134,13 +137,16 @@ fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device, quiet:
         };
         check_bank(&experiment, &bank.name, bank.classes, bank.exemplars)?;
         let architecture = architecture(&experiment, &bank);
+        if !is_finished(&experiment.run_id(), arguments) {
+            memory.add(&experiment, &architecture).map_err(|message| Error::input(&arguments.file, message))?;
+        }
         let evaluators = evaluators(&experiment, &architecture, Some(&bank), device)?;
         let donors = Donors::load(&experiment)?;
         check_interventions(&experiment, &architecture, &evaluators, false, &donors)?;
         world.get_resource_or_init::<DonorShelf>().0.extend(donors);
         let sizes: Vec<_> = evaluators.iter().map(|one| (one.name.clone(), one.count(), one.pairs())).collect();
         for hook in writing(&experiment, &architecture, &sizes, None)? {
-            if !quiet {
+            if !arguments.common.quiet {
                 eprintln!("{}", hook.told());
             }
         }
@@ -148,6 +154,12 @@ fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device, quiet:
         plans.push(Plan { experiment, bank: entity, evaluators, parent });
     }
     Ok(plans)
+}
+
+/// Whether a run is only shown.
+fn is_finished(run_id: &str, arguments: &RunArguments) -> bool {
+    let row = arguments.out.join(format!("run={run_id}")).join("run.parquet");
+    arguments.resume && row.exists() && read_run_status(&row).is_ok_and(|row| row.status == "finished")
 }
 
 /// The checkpoint from which a run goes on.

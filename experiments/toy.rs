@@ -12,7 +12,8 @@ use comfy_table::presets::ASCII_HORIZONTAL_ONLY;
 use comfy_table::{Cell, CellAlignment, LineStyle, Table};
 use optogen::experiment::{has_table, load_as};
 use optogen::log::KeptRun;
-use optogen::toy::{ToyExperiment, ToyStart, Vector, drawn_vectors};
+use optogen::memory::{Budget, product};
+use optogen::toy::{BYTES_A_DIMENSION, ToyExperiment, ToyStart, Vector, drawn_vectors};
 use optogen::{Error, Result};
 use optogen_data::read_toy_vectors;
 use optogen_systems::toy::spawn_toy;
@@ -31,6 +32,11 @@ pub fn run(arguments: &RunArguments, extend: impl Fn(&mut App)) -> Result<u8> {
         return Err(Error::Invalid("--cohort: toy models are not stacked; leave it out".into()));
     }
     let experiments: Vec<ToyExperiment> = load_as(&arguments.file, None, &arguments.changes())?;
+    let dimensions = experiments.iter().filter(|one| one.toy.vectors.is_none()).flat_map(|one| one.toy.dimensions());
+    let bytes = dimensions.fold(0, |sum: u128, (_, dimension)| sum.saturating_add(product(&[dimension, BYTES_A_DIMENSION])));
+    Budget::here()
+        .fits(bytes, || format!("toy.dimensions: the vectors of {} runs", experiments.len()))
+        .map_err(|message| Error::input(&arguments.file, message))?;
     let vectors = experiments.iter().map(vectors).collect::<Result<Vec<_>>>()?;
     let mut app = app_for(arguments, &Device::Cpu, extend)?;
     let world = app.world_mut();

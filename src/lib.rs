@@ -17,6 +17,7 @@ pub mod gradients;
 pub mod heads;
 pub mod log;
 pub mod look;
+pub mod memory;
 pub mod metrics;
 pub mod numbers;
 pub mod ops;

@@ -8,9 +8,10 @@ use optogen::batch::Batch;
 use optogen::checkpoint::Checkpoint;
 use optogen::clamp::{Moments, Plan};
 use optogen::components::*;
-use optogen::experiment::{EvaluatorSpec, Experiment, Schedule};
+use optogen::experiment::{EvaluatorSpec, Experiment, Schedule, evaluator_bytes};
 use optogen::fused::Fused;
 use optogen::gradients::Gradients;
+use optogen::memory::Budget;
 use optogen::optimiser::Optimiser;
 use optogen::sampler::{Exhaustive, SequenceSampler, Sequences};
 use optogen::steps::Steps;
@@ -57,8 +58,11 @@ pub fn architecture(experiment: &Experiment, bank: &ClassBank) -> Architecture {
 /// An evaluator whose sequences are drawn from the bank, or all that there are.
 ///
 /// # Errors
-/// There are no such sequences, or they carry labels that the model has no output for.
+/// There are no such sequences, or more than fit into memory, or they carry labels that the model has no output for.
 pub fn drawn_evaluator(experiment: &Experiment, spec: &EvaluatorSpec, bank: &ClassBank) -> Result<Evaluator> {
+    Budget::here()
+        .fits(evaluator_bytes(experiment, spec, bank.features), || "its sequences".into())
+        .map_err(|message| Error::Invalid(format!("evaluator \"{}\": {message}", spec.name)))?;
     if spec.exhaustive {
         let all = Arc::new(Exhaustive::new(experiment, spec)?);
         check_labels(&format!("evaluator \"{}\"", spec.name), all.labels(), experiment)?;

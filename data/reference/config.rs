@@ -6,6 +6,7 @@ use super::interventions::{self, Graft};
 use super::options::{Config, KNOWN, REFUSED};
 use crate::evaluation_file::evaluation_names;
 use optogen::experiment::*;
+use optogen::memory::Budget;
 use optogen::{Error, Result};
 use serde_json::{Map, Value};
 use std::fs;
@@ -52,8 +53,23 @@ pub fn read_config(path: &Path) -> Result<(Experiment, Vec<Graft>)> {
     for graft in &grafts {
         checked.passes.iter_mut().filter(|pass| pass.name == graft.pass).for_each(|pass| pass.donor = Some(graft.checkpoint.clone()));
     }
+    model_fits(&experiment, &Budget::here())
+        .map_err(|fault| Error::input(path, format!("{}: {}", published(&fault.key), fault.message)))?;
     check(&checked).map_err(|error| wrong(error.to_string()))?;
     Ok((experiment, grafts))
+}
+
+/// The option that is behind a key of ours that says how large a model is.
+fn published(key: &str) -> &str {
+    match key {
+        "model.layers" => "depth",
+        "model.width" => "d_model",
+        "model.mlp_ratio" => "mlp_ratio",
+        "model.outputs" => "model_output_classes",
+        "data.relabel.labels" => "fs_relabel",
+        "data.classes" | "data.classes.train" => "class_split",
+        other => other,
+    }
 }
 
 /// An entry of an option that is given for each sampler or evaluator, or not at all.

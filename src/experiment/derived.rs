@@ -6,15 +6,15 @@ use std::path::PathBuf;
 impl Split {
     /// Train, validation and test together.
     pub fn total(&self) -> usize {
-        self.train + self.val + self.test
+        self.train.saturating_add(self.val).saturating_add(self.test)
     }
 
     /// The indices of one part.
     pub fn range(&self, name: SplitName) -> std::ops::Range<usize> {
         match name {
             SplitName::Train => 0..self.train,
-            SplitName::Val => self.train..self.train + self.val,
-            SplitName::Test => self.train + self.val..self.total(),
+            SplitName::Val => self.train..self.train.saturating_add(self.val),
+            SplitName::Test => self.train.saturating_add(self.val)..self.total(),
             SplitName::All => 0..self.total(),
         }
     }

@@ -2,10 +2,12 @@
 
 use super::check::{Fault, first_fault};
 use super::scale::{self, Scale};
+use super::sizes::first_too_large;
 use super::source::Sources;
 use super::sweep::{self, Axis};
 use super::tree;
 use super::{Experiment, wording};
+use crate::memory::Budget;
 use crate::{Error, Result, checkpoint};
 use serde::de::DeserializeOwned;
 use std::collections::HashSet;
@@ -31,6 +33,12 @@ pub trait Described: DeserializeOwned {
     /// The lists that grow where one file extends another.
     const GROWING: &'static [&'static str];
 
+    /// The first key that asks for more than fits into memory.
+    ///
+    /// # Errors
+    /// That fault.
+    fn first_too_large(&self, budget: &Budget) -> Result<(), Fault>;
+
     /// The first thing in it that is wrong.
     ///
     /// # Errors
@@ -46,6 +54,10 @@ pub trait Described: DeserializeOwned {
 
 impl Described for Experiment {
     const GROWING: &'static [&'static str] = &["pass", "intervention", "hook"];
+
+    fn first_too_large(&self, budget: &Budget) -> Result<(), Fault> {
+        first_too_large(self, budget)
+    }
 
     fn first_fault(&self) -> Result<(), Fault> {
         first_fault(self)
@@ -69,7 +81,8 @@ impl Described for Experiment {
 /// folder from then on.
 ///
 /// # Errors
-/// [`Error::File`] if the file cannot be read; [`Error::Invalid`] with line, column and key of what is wrong in it, or with the option.
+/// [`Error::File`] if the file cannot be read; [`Error::Invalid`] with line, column and key of what is wrong in it or does not fit into memory, or with
+/// the option.
 pub fn load(path: &Path, changes: &Changes) -> Result<Vec<Experiment>> {
     load_as(path, None, changes)
 }
@@ -96,7 +109,7 @@ pub fn load_as<D: Described>(path: &Path, more: Option<&Path>, changes: &Changes
     }
     let names: Vec<String> = files.iter().map(|(path, _)| path.display().to_string()).collect();
     let texts: Vec<(&str, &str)> = names.iter().map(String::as_str).zip(files.iter().map(|(_, text)| text.as_str())).collect();
-    let mut experiments = expand_layers(&texts, changes)?;
+    let mut experiments = expand_within(&texts, changes, &Budget::here())?;
     for (path, _) in files.iter().rev() {
         let folder = path.parent().unwrap_or(Path::new(""));
         experiments.iter_mut().for_each(|experiment| settle_paths(experiment, folder));
@@ -160,6 +173,11 @@ pub(super) fn expand(text: &str, name: &str, changes: &Changes) -> Result<Vec<Ex
 
 /// Files by name and text, the later on top of the earlier: what it says counts, and its passes, interventions and hooks are added.
 pub(crate) fn expand_layers<D: Described>(files: &[(&str, &str)], changes: &Changes) -> Result<Vec<D>> {
+    expand_within(files, changes, &Budget::default())
+}
+
+/// The same, of what fits into memory.
+fn expand_within<D: Described>(files: &[(&str, &str)], changes: &Changes, budget: &Budget) -> Result<Vec<D>> {
     let &Changes { scale, sets, grids } = changes;
     let mut sources = Sources::new(files.iter().copied());
     let name = sources.name().to_owned();
@@ -225,6 +243,10 @@ pub(crate) fn expand_layers<D: Described>(files: &[(&str, &str)], changes: &Chan
         }
     }
 
+    let runs = axes.iter().fold(1, |runs: u128, axis| runs.saturating_mul(axis.values.len() as u128));
+    budget
+        .fits(runs.saturating_mul(size_of::<D>() as u128), || format!("the experiments of {runs} runs"))
+        .map_err(|message| Error::Invalid(format!("{name}: sweep.grid: {message}")))?;
     let mut experiments = Vec::new();
     let mut known = HashSet::new();
     for combination in sweep::combinations(&axes) {
@@ -233,7 +255,7 @@ pub(crate) fn expand_layers<D: Described>(files: &[(&str, &str)], changes: &Chan
             tree::set(table.get_mut(), path, value.clone())
                 .map_err(|message| Error::Invalid(format!("{}: {message}", sources.place(value.span().start))))?;
         }
-        let experiment: D = single(table, &sources)?;
+        let experiment: D = single(table, &sources, budget)?;
         let run_id = experiment.run_id();
         if !known.insert(run_id.clone()) {
             return Err(Error::Invalid(format!("{name}: the sweep asks for the same run twice ({run_id})")));
@@ -244,9 +266,9 @@ pub(crate) fn expand_layers<D: Described>(files: &[(&str, &str)], changes: &Chan
 }
 
 /// The experiment that a table without a sweep describes.
-fn single<D: Described>(table: Spanned<DeTable>, sources: &Sources) -> Result<D> {
+fn single<D: Described>(table: Spanned<DeTable>, sources: &Sources, budget: &Budget) -> Result<D> {
     let experiment = D::deserialize(Deserializer::from(table.clone())).map_err(|error| unreadable(&error, table.get_ref(), sources))?;
-    experiment.first_fault().map_err(|fault| {
+    experiment.first_too_large(budget).and_then(|()| experiment.first_fault()).map_err(|fault| {
         let place = tree::place_of(table.get_ref(), &tree::parts(&fault.key, 0));
         let place = place.map_or(sources.name().to_owned(), |offset| sources.place(offset));
         Error::Invalid(format!("{place}: {fault}"))
