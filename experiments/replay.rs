@@ -4,7 +4,7 @@ use crate::cli::ReplayArguments;
 use crate::device;
 use crate::evaluators::evaluators;
 use crate::outcome::{Outcome, tell};
-use crate::run::check_checkpoint;
+use crate::run::{check_checkpoint, warn};
 use bevy_ecs::prelude::*;
 use candle_core::Device;
 use optogen::bank::ClassBank;
@@ -80,7 +80,7 @@ const GROUP: usize = 16;
 fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Result<Vec<Outcome>> {
     let experiments = arguments.on_top.experiments(run)?;
     let checkpoints = spread(list(&run.join("checkpoints"))?, arguments.spread);
-    let Some((_, first)) = checkpoints.first() else {
+    let Some((first_at, first)) = checkpoints.first() else {
         return Err(Error::Invalid(format!("{}: there are no checkpoints to replay", run.display())));
     };
     let first_read = Checkpoint::read(first)?;
@@ -89,7 +89,8 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Resul
     });
     let world = world_app.world_mut();
     let mut bank: Option<(Entity, ClassBank)> = None;
-    let mut variants: Vec<Variant> = Vec::new();
+    let (mut variants, mut idle): (Vec<Variant>, _) = (Vec::new(), Vec::new());
+    let last = checkpoints.last().map_or(0, |(at, _)| *at);
     for experiment in experiments {
         let architecture = first_read.architecture(&experiment, first)?;
         check_checkpoint(&first_read, &architecture, first)?;
@@ -107,7 +108,7 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Resul
             None => evaluators(&experiment, &architecture, bank.as_ref().map(|(_, bank)| bank), device)?,
         };
         let donors = Donors::load(&experiment)?;
-        check_interventions(&experiment, &architecture, &own, true, &donors)?;
+        idle.extend(check_interventions(&experiment, &architecture, &own, true, &donors, *first_at..=last)?);
         world.get_resource_or_init::<DonorShelf>().0.extend(donors);
         let sizes: Vec<_> = own.iter().map(|one| (one.name.clone(), one.count(), one.pairs())).collect();
         writing(&experiment, &architecture, &sizes, Some(checkpoints.len() as u64))?;
@@ -115,7 +116,8 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Resul
         variants.push(Variant { run_id, experiment, evaluators: own });
     }
 
-    let (bank, last) = (bank.map(|(entity, _)| entity), checkpoints.last().map_or(0, |(at, _)| *at));
+    warn(idle);
+    let bank = bank.map(|(entity, _)| entity);
     let (mut outcomes, mut waiting) = (Vec::new(), Vec::new());
     for variant in variants {
         let folder = RunFolder::open(&arguments.out, &variant.run_id, arguments.resume)?;

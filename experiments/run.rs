@@ -16,7 +16,7 @@ use optogen::log::{RunLog, RunStatus, read_run_status};
 use optogen::look::writing;
 use optogen::run_folder::RunFolder;
 use optogen::transformer::{Architecture, check_shapes};
-use optogen::{Error, Result, durable};
+use optogen::{Error, Result, durable, say};
 use optogen_systems::clamp::{DonorShelf, check_interventions};
 use optogen_systems::profile::{Profile, ProfilePlugin};
 use optogen_systems::report::ReportPlugin;
@@ -26,6 +26,7 @@ use optogen_systems::spawn::{StartingPoint, architecture, cohort_memory, form_co
 use optogen_systems::stage::{Begin, Step};
 use optogen_systems::toy::ToyPlugins;
 use optogen_systems::{KeepingPlugins, TrainingPlugins, app, use_threads};
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -118,7 +119,7 @@ struct Plan {
 
 fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device, quiet: bool) -> Result<Vec<Plan>> {
     let mut banks: Vec<(DataSpec, Entity, ClassBank)> = Vec::new();
-    let mut plans = Vec::new();
+    let (mut plans, mut idle) = (Vec::new(), Vec::new());
     for experiment in experiments {
         let data = &experiment.data;
         let same = |other: &DataSpec| other.bank == data.bank && other.dataset == data.dataset && other.classes == data.classes;
@@ -135,8 +136,10 @@ fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device, quiet:
         check_bank(&experiment, &bank.name, bank.classes, bank.exemplars)?;
         let architecture = architecture(&experiment, &bank);
         let evaluators = evaluators(&experiment, &architecture, Some(&bank), device)?;
+        let parent = experiment.parent.as_ref().map(|parent| read_parent(parent, &experiment, &architecture)).transpose()?;
         let donors = Donors::load(&experiment)?;
-        check_interventions(&experiment, &architecture, &evaluators, false, &donors)?;
+        let seen = parent.as_ref().map_or(0, |parent| parent.sequences)..=experiment.train.total();
+        idle.extend(check_interventions(&experiment, &architecture, &evaluators, false, &donors, seen)?);
         world.get_resource_or_init::<DonorShelf>().0.extend(donors);
         let sizes: Vec<_> = evaluators.iter().map(|one| (one.name.clone(), one.count(), one.pairs())).collect();
         for hook in writing(&experiment, &architecture, &sizes, None)? {
@@ -144,10 +147,17 @@ fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device, quiet:
                 eprintln!("{}", hook.told());
             }
         }
-        let parent = experiment.parent.as_ref().map(|parent| read_parent(parent, &experiment, &architecture)).transpose()?;
         plans.push(Plan { experiment, bank: entity, evaluators, parent });
     }
+    warn(idle);
     Ok(plans)
+}
+
+/// Says what cannot act, also where progress is not wanted: once, however many runs it is of.
+pub(crate) fn warn(mut idle: Vec<String>) {
+    let mut said = HashSet::new();
+    idle.retain(|line| said.insert(line.clone()));
+    idle.iter().for_each(|line| say::note(format!("warning: {line}")));
 }
 
 /// The checkpoint from which a run goes on.

@@ -8,6 +8,7 @@ pub mod clamp;
 mod elsewhere;
 pub mod evaluate;
 pub mod forward;
+mod idle;
 pub mod look;
 mod measuring;
 pub mod memory;
