@@ -2,7 +2,7 @@
 
 use crate::cli::RunArguments;
 use crate::evaluators::{evaluators, write_evaluators};
-use crate::outcome::{Outcome, tell};
+use crate::outcome::{Outcome, quoted, tell};
 use crate::{device, signals, toy};
 use bevy_app::App;
 use bevy_ecs::prelude::*;
@@ -60,10 +60,10 @@ pub(crate) fn train(experiments: Vec<Experiment>, arguments: &RunArguments, exte
         }
     }
     form_cohorts(world, &models, size, &device)?;
-    let outcomes = step_to_the_end(world, runs)?;
+    let outcomes = step_to_the_end(world, runs, &arguments.out)?;
     // Models and bank make room for the pictures.
     drop(app);
-    tell(&outcomes, &arguments.out, arguments.common.quiet)
+    tell(&outcomes, arguments.common.quiet)
 }
 
 /// An app in which everything happens that is to happen to runs, whatever learns in them.
@@ -90,7 +90,7 @@ pub(crate) fn app_for(arguments: &RunArguments, device: &Device, extend: impl Fn
 }
 
 /// Steps until no run has a step to do.
-pub(crate) fn step_to_the_end(world: &mut World, runs: Vec<Started>) -> Result<Vec<Outcome>> {
+pub(crate) fn step_to_the_end(world: &mut World, runs: Vec<Started>, out: &Path) -> Result<Vec<Outcome>> {
     for entity in runs.iter().filter_map(|run| run.entity) {
         write_row(world, entity)?;
     }
@@ -104,7 +104,9 @@ pub(crate) fn step_to_the_end(world: &mut World, runs: Vec<Started>) -> Result<V
     }
     let outcome = |run: Started| {
         let status = run.entity.and_then(|entity| world.get::<Status>(entity).cloned()).unwrap_or(Status::Finished);
-        Outcome { run_id: run.run_id, folder: run.folder, status }
+        let file = run.folder.join("experiment.toml");
+        let again = format!("optogen run {} --out {} --resume", quoted(file.display()), quoted(out.display()));
+        Outcome { run_id: run.run_id, folder: run.folder, status, again }
     };
     Ok(runs.into_iter().map(outcome).collect())
 }

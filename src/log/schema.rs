@@ -17,7 +17,7 @@ pub const TABLES: [&str; 8] = ["train", "timing", "eval", "eval_examples", "head
 /// | `timing` | evaluation | seconds since the run began, interruptions left out |
 /// | `eval` | evaluation and evaluator | the mean of each metric |
 /// | `eval_examples` | evaluation, evaluator and example | each metric |
-/// | `heads` | evaluation, evaluator, layer and head | each measure of heads; attribution (null where it is not asked for) |
+/// | `heads` | evaluation, evaluator, layer and head | each measure of heads (induction_strength is null where no sequence has a right label in its context); attribution (null where it is not asked for) |
 /// | `weights` | evaluation, measure and head | from_layer, from_head (null for one head alone), layer, head, value |
 /// | `measures` | measure of a toy model, and vector | measure, vector (null for the whole model), value |
 /// | `notes` | moment that a system noted | note, value |
@@ -43,7 +43,8 @@ pub fn schema(table: &str) -> SchemaRef {
         }
         "heads" => {
             fields.extend([column("evaluator", DataType::Utf8), column("layer", DataType::Int64), column("head", DataType::Int64)]);
-            fields.extend(heads::NAMES.map(|name| column(name, DataType::Float64)));
+            // The first version had a number everywhere.
+            fields.extend(heads::NAMES.map(|name| Field::new(name, DataType::Float64, name == "induction_strength")));
             fields.push(Field::new("attribution", DataType::Float64, true));
         }
         "measures" => fields.extend([
@@ -68,5 +69,6 @@ pub fn schema(table: &str) -> SchemaRef {
 
 /// What marks a file as this version of a table.
 pub(super) fn version(table: &str) -> HashMap<String, String> {
-    HashMap::from([("optogen".to_string(), format!("{table}/1"))])
+    let number = if table == "heads" { 2 } else { 1 };
+    HashMap::from([("optogen".to_string(), format!("{table}/{number}"))])
 }
