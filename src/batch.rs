@@ -123,9 +123,8 @@ mod tests {
         let members = [sequences(&[3, 1, 1, 3, 0, 0], &[0, 1, 1, 0, 2, 3]), sequences(&[2, 0, 1, 2, 3, 1], &[1, 0, 0, 1, 3, 2])];
         let of = |range| tokens(&bank(), &members, range, &[], &Device::Cpu).unwrap();
         let (whole, parts) = (of(0..3), joined(&[of(0..1), of(1..3)]).unwrap());
-        let exemplars = |input: &Tokens| {
-            crate::ops::pick(&input.features, &input.examples).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
-        };
+        let exemplars =
+            |input: &Tokens| crate::ops::pick(&input.features, &input.examples).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(exemplars(&parts), exemplars(&whole));
         assert_eq!(parts.labels.to_vec3::<u32>().unwrap(), whole.labels.to_vec3::<u32>().unwrap());
     }

@@ -277,7 +277,9 @@ mod tests {
     /// Names of TransformerLens for what is no site here.
     #[test]
     fn a_name_of_something_else_is_not_answered_with_a_site() {
-        for name in ["blocks.0.hook_mlp_in", "hook_attn_in", "attn.hook_result", "blocks.1.ln1.hook_scale", "attn.hook_x", "w", "hook_tokens"] {
+        for name in
+            ["blocks.0.hook_mlp_in", "hook_attn_in", "attn.hook_result", "blocks.1.ln1.hook_scale", "attn.hook_x", "w", "hook_tokens"]
+        {
             let message = Site::named(name).unwrap_err().to_string();
             assert_eq!(message, format!("there is no site \"{name}\" (`optogen sites FILE` lists them all)"));
         }

@@ -33,7 +33,9 @@ pub(crate) fn idle(experiment: &Experiment, occasions: &[Occasion], replayed: bo
     for pass in &experiment.passes {
         let name = &pass.name;
         if !is_read(name) {
-            lines.push(format!("pass \"{name}\" changes nothing: no intervention reads it, as action = {{ copy = {{ pass = \"{name}\" }} }} does"));
+            lines.push(format!(
+                "pass \"{name}\" changes nothing: no intervention reads it, as action = {{ copy = {{ pass = \"{name}\" }} }} does"
+            ));
         } else if pass.input == Some(InputName::NextSequence) {
             lines.extend(single(occasions.iter().filter(|occasion| occasion.reads(name)), replayed, |places| {
                 format!("pass \"{name}\" reads no other sequences {places}: there is only one")
@@ -82,7 +84,8 @@ fn why_never(
     let is_evaluated = own.iter().any(|occasion| occasion.phase != Phase::Training);
     // The last step begins a batch before the end, at which only evaluators are left.
     let last = if is_evaluated { end } else { end.saturating_sub(experiment.train.batch as u64) };
-    let [begins, ends] = if replayed { ["the first checkpoint is at", "the last checkpoint is at"] } else { ["the run begins at", "the run ends at"] };
+    let [begins, ends] =
+        if replayed { ["the first checkpoint is at", "the last checkpoint is at"] } else { ["the run begins at", "the run ends at"] };
     if let Moment::Sequences(from) = one.from
         && (from > last || one.ramp > 0 && from == last)
     {

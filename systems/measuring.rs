@@ -54,9 +54,7 @@ impl Measuring<'_> {
     /// The metrics that the transformer has on all sequences of an evaluator and, where that is asked for, how each head attends and what it adds.
     pub fn measure(&self, evaluator: &Evaluator) -> Result<Measured> {
         let chunks = match self.way {
-            Way::Gate(plan, now) if plan.couples_sequences(now) => {
-                evaluator.together(self.bank, self.transformer.parameters().device())?
-            }
+            Way::Gate(plan, now) if plan.couples_sequences(now) => evaluator.together(self.bank, self.transformer.parameters().device())?,
             _ => evaluator.sequences.clone(),
         };
         if chunks.len() <= BLOCK {

@@ -48,7 +48,9 @@ fn guesses(runs: &[Run], evaluator: &str, metric: &str) -> Vec<f64> {
         drawn.push(run);
         match labels(run, evaluator) {
             Ok((labels, pairs)) => levels.extend(guess(&labels, pairs, metric)),
-            Err(error) => say::note(format!("{evaluator}: what a label of the context gets is left out, since its sequences are gone: {error}")),
+            Err(error) => {
+                say::note(format!("{evaluator}: what a label of the context gets is left out, since its sequences are gone: {error}"))
+            }
         }
     }
     // What cannot be told apart in the picture is one line.
@@ -139,7 +141,31 @@ pub fn chosen<'a>(arguments: &'a PlotArguments, usual: &'a str, names: &[&str]) 
 
 #[cfg(test)]
 mod tests {
-    use super::guess;
+    use super::{guess, guesses};
+    use crate::logs::Run;
+    use optogen::experiment::{Changes, load};
+
+    fn run(sets: &[&str]) -> Run {
+        let sets: Vec<String> = sets.iter().map(|&set| set.into()).collect();
+        let base = concat!(env!("CARGO_MANIFEST_DIR"), "/induction/base.toml");
+        let experiment = load(base.as_ref(), &Changes { sets: &sets, ..Changes::default() }).unwrap().remove(0);
+        Run { folder: "run=a".into(), id: "a".into(), status: "finished".into(), experiment }
+    }
+
+    /// The level is of the evaluator's own context, not of that of training, and there is one where all runs have its sequences.
+    #[test]
+    fn the_level_of_a_guess_is_that_of_the_evaluator() {
+        let long = "evaluator.0={ name = \"long\", context = 8, burstiness = 4, distractor = true }";
+        let runs = [run(&[long]), run(&[long, "seeds.init=7"])];
+        assert_eq!(guesses(&runs, "long", "acc"), [0.5]);
+        let loss = guesses(&runs, "fsl_val_rl", "loss");
+        assert!(loss.len() == 1 && (loss[0] - 2f64.ln()).abs() < 1e-9, "{loss:?}");
+        let shorter = run(&["evaluator.0={ name = \"long\", context = 1, burstiness = 1, distractor = false }"]);
+        assert_eq!(guesses(&[run(&[long]), shorter], "long", "acc"), [0.5, 1.0]);
+        // Sequences that are gone have no level.
+        let gone = run(&["evaluator.0={ name = \"long\", file = \"/nowhere.h5\" }"]);
+        assert!(guesses(&[gone], "long", "acc").is_empty());
+    }
 
     #[test]
     fn who_guesses_chooses_among_the_different_labels_of_the_context() {

@@ -53,7 +53,12 @@ fn full_name(table: &DeTable, path: &str, key: &'static str) -> Result<Option<Fu
                 }
                 other => described(other),
             };
-            Err((at, format!("{path}.site: \"{name}\" is in layer {layer}, and {key} beside it says {found}; leave {key} out, or write {key} = {written}")))
+            Err((
+                at,
+                format!(
+                    "{path}.site: \"{name}\" is in layer {layer}, and {key} beside it says {found}; leave {key} out, or write {key} = {written}"
+                ),
+            ))
         }
         _ => Ok(Some(FullName { table: tree::parts(path, at), at, site, layer: (key, written) })),
     }
@@ -131,7 +136,10 @@ mod tests {
         let (lens, ours) = (lens.unwrap(), ours.unwrap());
         assert_eq!((&lens, lens.run_id()), (&ours, ours.run_id()));
         assert!(matches!(&lens.interventions[0].action, Action::Copy(copy) if copy.layer == Some(0)));
-        assert_eq!(read("[[hook]]\ntable = \"t\"\nsite = \"blocks.0.hook_resid_pre\"\nlayers = [0]\n").unwrap().hooks[0].site, Site::Embedding);
+        assert_eq!(
+            read("[[hook]]\ntable = \"t\"\nsite = \"blocks.0.hook_resid_pre\"\nlayers = [0]\n").unwrap().hooks[0].site,
+            Site::Embedding
+        );
     }
 
     #[test]
@@ -141,7 +149,10 @@ mod tests {
             said("[[hook]]\ntable = \"t\"\nsite = \"blocks.1.attn.hook_v\"\nlayers = [0]\n"),
             "f.toml:25:8: hook.0.site: \"blocks.1.attn.hook_v\" is in layer 1, and layers beside it says [0]; leave layers out, or write layers = [1]"
         );
-        assert!(said("[[hook]]\ntable = \"t\"\nsite = \"blocks.9.attn.hook_v\"\n").starts_with("f.toml:25:8: hook.0.layers: there is no layer 9"));
+        assert!(
+            said("[[hook]]\ntable = \"t\"\nsite = \"blocks.9.attn.hook_v\"\n")
+                .starts_with("f.toml:25:8: hook.0.layers: there is no layer 9")
+        );
     }
 
     #[test]

@@ -217,7 +217,9 @@ pub(crate) fn expand_layers<D: Described>(files: &[(&str, &str)], changes: &Chan
         let twice = |(_, (other, _)): &(_, &(&str, String))| tree::parts(other, 0) == axis.path;
         if let Some((_, (_, first))) = grids.iter().zip(&lists).take(index).find(twice) {
             let both = format!("{},{}", first.trim_matches(['[', ']']), list.trim_matches(['[', ']']));
-            return Err(Error::Invalid(format!("--grid {option}: {key} is swept over twice; give all its values in one: --grid {key}={both}")));
+            return Err(Error::Invalid(format!(
+                "--grid {option}: {key} is swept over twice; give all its values in one: --grid {key}={both}"
+            )));
         }
         match axes.iter_mut().find(|other| other.path == axis.path) {
             Some(other) => *other = axis,
@@ -229,7 +231,8 @@ pub(crate) fn expand_layers<D: Described>(files: &[(&str, &str)], changes: &Chan
         if let Some(other) = axes[..index].iter().find(overlaps) {
             let place = axis.path.first().map_or(name.clone(), |part| sources.place(part.span().start));
             let (one, other) = (tree::dotted(&axis.path), tree::dotted(&other.path));
-            return Err(Error::Invalid(format!("{place}: {one} is swept over, and so is {other}; leave one of them out")));
+            let both = if one == other { format!("{one} is swept over twice") } else { format!("{one} is swept over, and so is {other}") };
+            return Err(Error::Invalid(format!("{place}: {both}; leave one of them out")));
         }
     }
     for axis in &axes {

@@ -144,7 +144,7 @@ mod tests {
         );
         assert_eq!(
             file("grid = { \"seeds.init\" = [5, 6], seeds.init = [7, 8] }"),
-            "f.toml:24:35: seeds.init is swept over, and so is seeds.init; leave one of them out"
+            "f.toml:24:33: seeds.init is swept over twice; leave one of them out"
         );
         assert!(refused_with(&[], &["seeds.init=7,7"]).starts_with("f.toml: the sweep asks for the same run twice (base-"));
         let swept = format!("{BASE}[sweep]\ngrid = {{ \"seeds.init\" = [5, 6] }}\n");
