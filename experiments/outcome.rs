@@ -18,10 +18,30 @@ pub struct Outcome {
     pub folder: PathBuf,
     /// How it fares.
     pub status: Status,
+    /// The command that tries again.
+    pub again: String,
+}
+
+/// What a run's line in the table says, where it did not come to its end.
+fn early(status: &Status) -> Option<&'static str> {
+    match status {
+        Status::Finished => None,
+        Status::Running => Some("running"),
+        Status::Diverged => Some("diverged"),
+        Status::Interrupted => Some("interrupted"),
+        Status::Failed(_) => Some("failed"),
+    }
+}
+
+/// A word of a command as a shell reads it.
+pub fn quoted(word: impl std::fmt::Display) -> String {
+    let word = word.to_string();
+    let plain = |letter: char| letter.is_alphanumeric() || "-_./=,:+@%".contains(letter);
+    if !word.is_empty() && word.chars().all(plain) { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
 /// Draws and prints; returns the exit code.
-pub fn tell(outcomes: &[Outcome], out: &Path, quiet: bool) -> Result<u8> {
+pub fn tell(outcomes: &[Outcome], quiet: bool) -> Result<u8> {
     let (mut rows, mut pictures) = (Vec::new(), Vec::new());
     for outcome in outcomes {
         let curves = Curves::read(&outcome.folder)?;
@@ -30,26 +50,29 @@ pub fn tell(outcomes: &[Outcome], out: &Path, quiet: bool) -> Result<u8> {
             losses(&outcome.folder, &outcome.run_id, &curves.losses())?;
             pictures.push(outcome.folder.join("losses.png"));
         }
-        rows.extend(curves.last(&outcome.run_id));
+        rows.extend(curves.last(outcome));
     }
     if !quiet {
         print!("{}", final_metrics(&rows, std::io::stdout().is_terminal()));
         pictures.iter().for_each(|picture| println!("{}", picture.display()));
     }
-    Ok(exit_code(outcomes, out))
+    Ok(exit_code(outcomes))
 }
 
-/// Says who failed, and why; returns the exit code.
-pub fn exit_code(outcomes: &[Outcome], out: &Path) -> u8 {
+/// Says who failed, why, and what can be done; returns the exit code.
+pub fn exit_code(outcomes: &[Outcome]) -> u8 {
     let mut code = 0;
-    for Outcome { run_id, folder, status } in outcomes {
-        let why = match status {
-            Status::Diverged => "its loss was no longer a number".to_string(),
-            Status::Failed(message) => message.clone(),
+    for Outcome { run_id, status, again, .. } in outcomes {
+        let line = match status {
+            // It would diverge in the same step again.
+            Status::Diverged => format!(
+                "{run_id}: its loss was no longer a number, and would not be one if it ran again; its rows up to there are kept\n  \
+                 a lower rate, a longer warm-up or other interventions make another run, which may do better"
+            ),
+            Status::Failed(message) => format!("{run_id}: {message}\n  again: {again}"),
             _ => continue,
         };
-        let file = folder.join("experiment.toml");
-        eprintln!("failed: {run_id}: {why}\n  again: optogen run {} --out {} --resume", file.display(), out.display());
+        eprintln!("failed: {line}");
         code = 1;
     }
     if outcomes.iter().any(|outcome| outcome.status == Status::Interrupted) {
@@ -91,9 +114,23 @@ impl Curves {
         self.evaluators.iter().map(curve).collect()
     }
 
-    fn last<'a>(&'a self, run: &'a str) -> impl Iterator<Item = Row> + 'a {
-        self.evaluators
-            .iter()
-            .filter_map(move |(name, points)| Some(Row { run: run.into(), evaluator: name.clone(), metrics: points.last()?.1 }))
+    fn last<'a>(&'a self, run: &'a Outcome) -> impl Iterator<Item = Row> + 'a {
+        self.evaluators.iter().filter_map(move |(name, points)| {
+            let (sequences, metrics) = *points.last()?;
+            let early = early(&run.status).map(|how| (how, sequences as u64));
+            Some(Row { run: run.run_id.clone(), evaluator: name.clone(), metrics, early })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_read_them_otherwise() {
+        assert_eq!(quoted("runs/run=a-1"), "runs/run=a-1");
+        assert_eq!(quoted("my runs/it's"), "'my runs/it'\\''s'");
+        assert_eq!(quoted(""), "''");
     }
 }

@@ -4,8 +4,8 @@ use crate::cli::ReplayArguments;
 use crate::device;
 use crate::evaluators::evaluators;
 use crate::logs::source_run;
-use crate::outcome::{Outcome, tell};
-use crate::run::check_checkpoint;
+use crate::outcome::{Outcome, quoted, tell};
+use crate::run::{check_checkpoint, warn};
 use bevy_ecs::prelude::*;
 use candle_core::Device;
 use optogen::bank::ClassBank;
@@ -45,7 +45,7 @@ pub fn replay(arguments: &ReplayArguments) -> Result<u8> {
     for run in &runs {
         outcomes.extend(replay_run(run, arguments, &device)?);
     }
-    tell(&outcomes, &arguments.out, arguments.common.quiet)
+    tell(&outcomes, arguments.common.quiet)
 }
 
 /// The run folders that a folder is or holds.
@@ -70,6 +70,9 @@ struct Variant {
     evaluators: Vec<Evaluator>,
 }
 
+/// How a variant's replay went: its name, its folder and its status.
+type Replayed = (String, PathBuf, Status);
+
 /// The status of a variant that was replayed to the end.
 const REPLAYED: &str = "replayed";
 
@@ -82,7 +85,7 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Resul
     let source = source_run(run)?;
     let experiments = arguments.on_top.experiments(run)?;
     let checkpoints = spread(list(&run.join("checkpoints"))?, arguments.spread);
-    let Some((_, first)) = checkpoints.first() else {
+    let Some((first_at, first)) = checkpoints.first() else {
         return Err(Error::Invalid(format!("{}: there are no checkpoints to replay", run.display())));
     };
     let read = |path: &Path| match &source {
@@ -95,7 +98,8 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Resul
     });
     let world = world_app.world_mut();
     let mut bank: Option<(Entity, ClassBank)> = None;
-    let mut variants: Vec<Variant> = Vec::new();
+    let (mut variants, mut idle): (Vec<Variant>, _) = (Vec::new(), Vec::new());
+    let last = checkpoints.last().map_or(0, |(at, _)| *at);
     for experiment in experiments {
         let architecture = first_read.architecture(&experiment, first)?;
         check_checkpoint(&first_read, &architecture, first)?;
@@ -113,7 +117,7 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Resul
             None => evaluators(&experiment, &architecture, bank.as_ref().map(|(_, bank)| bank), device)?,
         };
         let donors = Donors::load(&experiment)?;
-        check_interventions(&experiment, &architecture, &own, true, &donors)?;
+        idle.extend(check_interventions(&experiment, &architecture, &own, true, &donors, *first_at..=last)?);
         world.get_resource_or_init::<DonorShelf>().0.extend(donors);
         let sizes: Vec<_> = own.iter().map(|one| (one.name.clone(), one.count(), one.pairs())).collect();
         writing(&experiment, &architecture, &sizes, Some(checkpoints.len() as u64))?;
@@ -121,22 +125,39 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Resul
         variants.push(Variant { run_id, experiment, evaluators: own });
     }
 
-    let (bank, last) = (bank.map(|(entity, _)| entity), checkpoints.last().map_or(0, |(at, _)| *at));
+    warn(idle);
+    let bank = bank.map(|(entity, _)| entity);
     let (mut outcomes, mut waiting) = (Vec::new(), Vec::new());
     for variant in variants {
         let folder = RunFolder::open(&arguments.out, &variant.run_id, arguments.resume)?;
         if is_done(&folder, last) {
             let (run_id, folder) = (variant.run_id, folder.path().to_owned());
-            outcomes.push(Outcome { run_id, folder, status: Status::Finished });
+            outcomes.push(Outcome { run_id, folder, status: Status::Finished, again: again(run, arguments) });
         } else {
             waiting.push((variant, folder));
         }
     }
     while !waiting.is_empty() {
         let group = waiting.drain(..waiting.len().min(GROUP)).collect();
-        outcomes.extend(replay_group(world, group, (&checkpoints, &read), bank, arguments, device)?);
+        let group = replay_group(world, group, (&checkpoints, &read), bank, arguments, device)?;
+        outcomes.extend(group.into_iter().map(|(run_id, folder, status)| Outcome { run_id, folder, status, again: again(run, arguments) }));
     }
     Ok(outcomes)
+}
+
+/// The command that replays a run's variants again, those that were replayed to the end left out.
+fn again(run: &Path, arguments: &ReplayArguments) -> String {
+    let on_top = &arguments.on_top;
+    let mut words = vec!["optogen replay".to_owned(), quoted(run.display())];
+    let mut option = |name: &str, value: String| words.extend([name.to_owned(), quoted(value)]);
+    on_top.with.iter().for_each(|file| option("--with", file.display().to_string()));
+    on_top.scale.iter().for_each(|scale| option("--scale", scale.clone()));
+    on_top.sets.iter().for_each(|set| option("--set", set.clone()));
+    on_top.grids.iter().for_each(|grid| option("--grid", grid.clone()));
+    arguments.spread.iter().for_each(|spread| option("--spread", spread.to_string()));
+    option("--out", arguments.out.display().to_string());
+    words.push("--resume".into());
+    words.join(" ")
 }
 
 /// Whether a variant was replayed before, up to the last checkpoint. A row that cannot be read is of no replay that was finished.
@@ -153,7 +174,7 @@ fn replay_group(
     bank: Option<Entity>,
     arguments: &ReplayArguments,
     device: &Device,
-) -> Result<Vec<Outcome>> {
+) -> Result<Vec<Replayed>> {
     let mut models = Vec::new();
     for (Variant { run_id, experiment, evaluators }, folder) in group {
         let file = folder.path().join("experiment.toml");
@@ -211,7 +232,7 @@ fn finish(
     damaged: Option<&String>,
     arguments: &ReplayArguments,
     device: &Device,
-) -> Result<Outcome> {
+) -> Result<Replayed> {
     let (log, folder, clock) = world.entity_mut(model).take::<(RunLog, RunFolder, Clock)>().ok_or_else(lost)?;
     let own = world.get::<Run>(model).ok_or_else(lost)?;
     let status = match world.get::<Status>(model) {
@@ -236,9 +257,9 @@ fn finish(
         message,
     };
     write_run_row(&folder, own, &row)?;
-    let outcome = Outcome { run_id: own.run_id.clone(), folder: folder.path().to_owned(), status };
+    let replayed = (own.run_id.clone(), folder.path().to_owned(), status);
     world.despawn(model);
-    Ok(outcome)
+    Ok(replayed)
 }
 
 /// The run's name as its folder has it; a folder that was renamed has the experiment's.

@@ -2,7 +2,7 @@
 
 use crate::cli::RunArguments;
 use crate::evaluators::{evaluators, write_evaluators};
-use crate::outcome::{Outcome, tell};
+use crate::outcome::{Outcome, quoted, tell};
 use crate::{device, signals, toy};
 use bevy_app::App;
 use bevy_ecs::prelude::*;
@@ -16,7 +16,7 @@ use optogen::log::{RunLog, RunStatus, SavedTables, read_run_status};
 use optogen::look::writing;
 use optogen::run_folder::RunFolder;
 use optogen::transformer::{Architecture, check_shapes};
-use optogen::{Error, Result, durable};
+use optogen::{Error, Result, durable, say};
 use optogen_systems::clamp::{DonorShelf, check_interventions};
 use optogen_systems::profile::{Profile, ProfilePlugin};
 use optogen_systems::report::ReportPlugin;
@@ -27,6 +27,7 @@ use optogen_systems::spawn::{StartingPoint, architecture, cohort_memory, form_co
 use optogen_systems::stage::{Begin, Step};
 use optogen_systems::toy::ToyPlugins;
 use optogen_systems::{KeepingPlugins, TrainingPlugins, app, use_threads};
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -60,10 +61,10 @@ pub(crate) fn train(experiments: Vec<Experiment>, arguments: &RunArguments, exte
         }
     }
     form_cohorts(world, &models, size, &device)?;
-    let outcomes = step_to_the_end(world, runs)?;
+    let outcomes = step_to_the_end(world, runs, &arguments.out)?;
     // Models and bank make room for the pictures.
     drop(app);
-    tell(&outcomes, &arguments.out, arguments.common.quiet)
+    tell(&outcomes, arguments.common.quiet)
 }
 
 /// An app in which everything happens that is to happen to runs, whatever learns in them.
@@ -90,7 +91,7 @@ pub(crate) fn app_for(arguments: &RunArguments, device: &Device, extend: impl Fn
 }
 
 /// Steps until no run has a step to do.
-pub(crate) fn step_to_the_end(world: &mut World, runs: Vec<Started>) -> Result<Vec<Outcome>> {
+pub(crate) fn step_to_the_end(world: &mut World, runs: Vec<Started>, out: &Path) -> Result<Vec<Outcome>> {
     for entity in runs.iter().filter_map(|run| run.entity) {
         write_row(world, entity)?;
     }
@@ -104,7 +105,9 @@ pub(crate) fn step_to_the_end(world: &mut World, runs: Vec<Started>) -> Result<V
     }
     let outcome = |run: Started| {
         let status = run.entity.and_then(|entity| world.get::<Status>(entity).cloned()).unwrap_or(Status::Finished);
-        Outcome { run_id: run.run_id, folder: run.folder, status }
+        let file = run.folder.join("experiment.toml");
+        let again = format!("optogen run {} --out {} --resume", quoted(file.display()), quoted(out.display()));
+        Outcome { run_id: run.run_id, folder: run.folder, status, again }
     };
     Ok(runs.into_iter().map(outcome).collect())
 }
@@ -120,7 +123,7 @@ struct Plan {
 fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device, arguments: &RunArguments) -> Result<Vec<Plan>> {
     let mut memory = RunsMemory::new(device.is_cpu());
     let mut banks: Vec<(DataSpec, Entity, ClassBank)> = Vec::new();
-    let mut plans = Vec::new();
+    let (mut plans, mut idle) = (Vec::new(), Vec::new());
     for experiment in experiments {
         let data = &experiment.data;
         let same = |other: &DataSpec| other.bank == data.bank && other.dataset == data.dataset && other.classes == data.classes;
@@ -141,8 +144,10 @@ fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device, argume
             memory.add(&experiment, &architecture).map_err(|message| Error::input(&arguments.file, message))?;
         }
         let evaluators = evaluators(&experiment, &architecture, Some(&bank), device)?;
+        let parent = experiment.parent.as_ref().map(|parent| read_parent(parent, &experiment, &architecture)).transpose()?;
         let donors = Donors::load(&experiment)?;
-        check_interventions(&experiment, &architecture, &evaluators, false, &donors)?;
+        let seen = parent.as_ref().map_or(0, |parent| parent.sequences)..=experiment.train.total();
+        idle.extend(check_interventions(&experiment, &architecture, &evaluators, false, &donors, seen)?);
         world.get_resource_or_init::<DonorShelf>().0.extend(donors);
         let sizes: Vec<_> = evaluators.iter().map(|one| (one.name.clone(), one.count(), one.pairs())).collect();
         for hook in writing(&experiment, &architecture, &sizes, None)? {
@@ -150,9 +155,9 @@ fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device, argume
                 eprintln!("{}", hook.told());
             }
         }
-        let parent = experiment.parent.as_ref().map(|parent| read_parent(parent, &experiment, &architecture)).transpose()?;
         plans.push(Plan { experiment, bank: entity, evaluators, parent });
     }
+    warn(idle);
     Ok(plans)
 }
 
@@ -160,6 +165,13 @@ fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device, argume
 fn is_finished(run_id: &str, arguments: &RunArguments) -> bool {
     let row = arguments.out.join(format!("run={run_id}")).join("run.parquet");
     arguments.resume && row.exists() && read_run_status(&row).is_ok_and(|row| row.status == "finished")
+}
+
+/// Says what cannot act, also where progress is not wanted: once, however many runs it is of.
+pub(crate) fn warn(mut idle: Vec<String>) {
+    let mut said = HashSet::new();
+    idle.retain(|line| said.insert(line.clone()));
+    idle.iter().for_each(|line| say::note(format!("warning: {line}")));
 }
 
 /// The checkpoint from which a run goes on.

@@ -44,9 +44,9 @@ pub fn run(arguments: &RunArguments, extend: impl Fn(&mut App)) -> Result<u8> {
     for (experiment, vectors) in experiments.iter().zip(vectors) {
         runs.push(start(world, experiment, vectors, arguments)?);
     }
-    let outcomes = step_to_the_end(world, runs)?;
+    let outcomes = step_to_the_end(world, runs, &arguments.out)?;
     tell(&outcomes, arguments.common.quiet)?;
-    Ok(exit_code(&outcomes, &arguments.out))
+    Ok(exit_code(&outcomes))
 }
 
 /// That a file describes a toy model, for what is for transformers alone.

@@ -9,6 +9,7 @@ pub mod clamp;
 mod elsewhere;
 pub mod evaluate;
 pub mod forward;
+mod idle;
 pub mod look;
 mod measuring;
 pub mod memory;

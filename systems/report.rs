@@ -4,7 +4,7 @@ use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use optogen::components::{Active, Members, Progress};
+use optogen::components::{Active, Members, Progress, Status};
 use optogen::steps::Steps;
 use optogen::toy::ToyModel;
 use std::io::IsTerminal;
@@ -49,7 +49,19 @@ impl Display {
 
 type Told<'a> = (&'a Members, &'a Progress, &'a Steps, Has<Active>, Has<ToyModel>);
 
-fn report(mut display: ResMut<Display>, cohorts: Query<Told>) {
+/// What is said of all models together when none goes on.
+fn how_it_ended(models: &Query<&Status>) -> &'static str {
+    if models.iter().any(|status| *status == Status::Interrupted) {
+        "interrupted"
+    } else if models.iter().all(|status| *status == Status::Finished) {
+        "done"
+    } else {
+        // The end of the program says which, and why.
+        "ended, not all of them well"
+    }
+}
+
+fn report(mut display: ResMut<Display>, cohorts: Query<Told>, models: Query<&Status>) {
     let now = Instant::now();
     let done = cohorts.iter().all(|(.., active, _)| !active);
     let pause = if display.bar.is_some() { BAR } else { LINE };
@@ -66,7 +78,7 @@ fn report(mut display: ResMut<Display>, cohorts: Query<Told>) {
     let mut message = format!("{seen} of {total} {counted}");
     if seen > first {
         let left = HumanDuration(Duration::from_secs_f64((total - seen) as f64 / rate));
-        message += &format!(", {rate:.0} a second, {}", if done { "done".into() } else { format!("{left} left") });
+        message += &format!(", {rate:.0} a second, {}", if done { how_it_ended(&models).into() } else { format!("{left} left") });
     }
     if !losses.is_empty() {
         message += &format!(", loss {:.4}", losses.iter().sum::<f64>() / losses.len() as f64);

@@ -185,7 +185,10 @@ pub fn form_cohorts(world: &mut World, models: &[Entity], size: usize, device: &
 pub fn cohort_memory(world: &World, models: &[Entity], size: usize) -> Result<Vec<CohortMemory>> {
     let mut all: Vec<CohortMemory> = Vec::new();
     for (recipe, members) in grouped(world, models, size)? {
-        let load = Load { sequences: recipe.progress.micro_batch, pairs: recipe.pairs + 1 };
+        // Where sequences depend on each other, a batch goes through as a whole.
+        let coupled = |&member: &Entity| world.get::<Model>(member).is_some_and(|model| model.experiment.couples_training_sequences());
+        let Progress { batch, micro_batch, .. } = recipe.progress;
+        let load = Load { sequences: if members.iter().any(coupled) { batch } else { micro_batch }, pairs: recipe.pairs + 1 };
         let bank = world.get::<ClassBank>(recipe.bank).map_or(0, ClassBank::bytes);
         let own = CohortMemory::of(&recipe.architecture, members.len(), recipe.optimiser, load, bank);
         match all.iter_mut().find(|other| CohortMemory { cohorts: 1, ..(*other).clone() } == own) {

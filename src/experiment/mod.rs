@@ -4,6 +4,7 @@
 
 pub(crate) mod check;
 mod derived;
+mod full_names;
 mod hook;
 mod identity;
 mod intervention;

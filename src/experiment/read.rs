@@ -1,6 +1,7 @@
 //! From an experiment file and the command line to the experiments of single runs, checked, before anything is written.
 
 use super::check::{Fault, first_fault};
+use super::full_names::{full_names, take_apart};
 use super::scale::{self, Scale};
 use super::sizes::first_too_large;
 use super::source::Sources;
@@ -224,16 +225,32 @@ fn expand_within<D: Described>(files: &[(&str, &str)], changes: &Changes, budget
     let mut axes = sweep::take_axes(table.get_mut(), &sources).map_err(Error::Invalid)?;
     let scaled = || scale.iter().flat_map(|scale| scale.keys.iter().map(|(path, _)| path));
     axes.retain(|axis| !set_paths.iter().chain(scaled()).any(|path| axis.path.starts_with(path)));
-    for (option, (key, list)) in grids.iter().zip(&lists) {
+    for (index, (option, (key, list))) in grids.iter().zip(&lists).enumerate() {
         let start = sources.add(format!("--grid {option}"));
         let (key_start, list_start) = (start + "--grid ".len(), start + "--grid ".len() + key.len());
         let axis = Axis { path: tree::parts(key, key_start), values: sweep::values(list, list_start) };
         if axis.values.is_empty() {
             return Err(Error::Invalid(format!("--grid {option}: no values are given")));
         }
+        let twice = |(_, (other, _)): &(_, &(&str, String))| tree::parts(other, 0) == axis.path;
+        if let Some((_, (_, first))) = grids.iter().zip(&lists).take(index).find(twice) {
+            let both = format!("{},{}", first.trim_matches(['[', ']']), list.trim_matches(['[', ']']));
+            return Err(Error::Invalid(format!(
+                "--grid {option}: {key} is swept over twice; give all its values in one: --grid {key}={both}"
+            )));
+        }
         match axes.iter_mut().find(|other| other.path == axis.path) {
             Some(other) => *other = axis,
             None => axes.push(axis),
+        }
+    }
+    for (index, axis) in axes.iter().enumerate() {
+        let overlaps = |other: &&Axis| axis.path.starts_with(&other.path) || other.path.starts_with(&axis.path);
+        if let Some(other) = axes[..index].iter().find(overlaps) {
+            let place = axis.path.first().map_or(name.clone(), |part| sources.place(part.span().start));
+            let (one, other) = (tree::dotted(&axis.path), tree::dotted(&other.path));
+            let both = if one == other { format!("{one} is swept over twice") } else { format!("{one} is swept over, and so is {other}") };
+            return Err(Error::Invalid(format!("{place}: {both}; leave one of them out")));
         }
     }
     for axis in &axes {
@@ -267,6 +284,10 @@ fn expand_within<D: Described>(files: &[(&str, &str)], changes: &Changes, budget
 
 /// The experiment that a table without a sweep describes.
 fn single<D: Described>(table: Spanned<DeTable>, sources: &Sources, budget: &Budget) -> Result<D> {
+    let placed = |(at, message): (usize, String)| Error::Invalid(format!("{}: {message}", sources.place(at)));
+    let names = full_names(table.get_ref()).map_err(placed)?;
+    let mut table = table;
+    take_apart(table.get_mut(), &names).map_err(Error::Invalid)?;
     let experiment = D::deserialize(Deserializer::from(table.clone())).map_err(|error| unreadable(&error, table.get_ref(), sources))?;
     experiment.first_too_large(budget).and_then(|()| experiment.first_fault()).map_err(|fault| {
         let place = tree::place_of(table.get_ref(), &tree::parts(&fault.key, 0));
@@ -299,6 +320,10 @@ fn check_scale<'a, D: Described>(scale: &Scale<'a>, table: &Spanned<DeTable<'a>>
             let _ = tree::set(table.get_mut(), &axis.path, value.clone());
         }
     }
+    // A layer that does not agree is told when the scale is chosen.
+    let Ok(names) = full_names(table.get_ref()) else { return Ok(()) };
+    let mut table = table;
+    take_apart(table.get_mut(), &names).map_err(Error::Invalid)?;
     match D::deserialize(Deserializer::from(table.clone())) {
         Err(error) if error.span().is_some_and(|span| scale.stands_at(span.start)) => Err(unreadable(&error, table.get_ref(), sources)),
         _ => Ok(()),

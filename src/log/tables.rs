@@ -234,7 +234,7 @@ impl RunLog {
         let evaluator = evaluator.to_owned();
         self.append("heads", move || {
             let rows: Vec<_> = measures.rows().collect();
-            let whole = |of: fn(&(usize, usize, [f64; 6])) -> usize| -> ArrayRef {
+            let whole = |of: fn(&(usize, usize, [Option<f64>; 6])) -> usize| -> ArrayRef {
                 Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| of(row) as i64)))
             };
             let mut columns = vec![
@@ -243,7 +243,7 @@ impl RunLog {
                 whole(|row| row.0),
                 whole(|row| row.1),
             ];
-            columns.extend((0..6).map(|index| Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.2[index]))) as ArrayRef));
+            columns.extend((0..6).map(|index| Arc::new(Float64Array::from_iter(rows.iter().map(|row| row.2[index]))) as ArrayRef));
             columns.push(Arc::new(Float64Array::from_iter(measures.attributions())));
             columns
         });
