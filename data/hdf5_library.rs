@@ -12,7 +12,8 @@ use hdf5_sys::h5p::{
     H5Pget_virtual_srcspace, H5Pget_virtual_vspace, H5Pset_file_image,
 };
 use hdf5_sys::h5s::{
-    H5S_sel_type, H5S_seloper_t, H5Sget_select_bounds, H5Sget_select_npoints, H5Sget_select_type, H5Sget_simple_extent_ndims, H5Smodify_select,
+    H5S_sel_type, H5S_seloper_t, H5Sget_select_bounds, H5Sget_select_npoints, H5Sget_select_type, H5Sget_simple_extent_ndims,
+    H5Smodify_select,
 };
 use std::ffi::{CStr, CString, c_char};
 use std::ptr::null_mut;

@@ -98,6 +98,12 @@ impl Run {
         Ok(Self { folder: folder.to_owned(), id: own.run_id.clone(), status: own.status.clone(), experiment, kept })
     }
 
+    /// A run in no folder.
+    #[cfg(test)]
+    pub fn unread(experiment: Experiment) -> Self {
+        Self { folder: "run=a".into(), id: "a".into(), status: "finished".into(), experiment, kept: KeptRun::default() }
+    }
+
     /// One of its tables.
     ///
     /// # Errors

@@ -149,7 +149,7 @@ mod tests {
         let sets: Vec<String> = sets.iter().map(|&set| set.into()).collect();
         let base = concat!(env!("CARGO_MANIFEST_DIR"), "/induction/base.toml");
         let experiment = load(base.as_ref(), &Changes { sets: &sets, ..Changes::default() }).unwrap().remove(0);
-        Run { folder: "run=a".into(), id: "a".into(), status: "finished".into(), experiment }
+        Run::unread(experiment)
     }
 
     /// The level is of the evaluator's own context, not of that of training, and there is one where all runs have its sequences.

@@ -9,7 +9,7 @@ use arrow::array::RecordBatch;
 use std::path::{Path, PathBuf};
 
 /// A run's folder, with its row.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct KeptRun {
     folder: PathBuf,
     status: RunStatus,
