@@ -57,9 +57,7 @@ pub fn read_bank(path: &Path, dataset: &str, device: &Device) -> Result<ClassBan
 pub(crate) fn bank_of(file: &File, name: &str, dataset_name: &str, device: &Device) -> Result<ClassBank> {
     let (dataset, shape) = file.dataset(dataset_name)?;
     let &[classes, exemplars, features] = &shape[..] else {
-        return Err(
-            file.wrong(format!("dataset \"{dataset_name}\" is of shape {shape:?}; a class bank is [classes, exemplars, features]"))
-        );
+        return Err(file.wrong(format!("dataset \"{dataset_name}\" is of shape {shape:?}; a class bank is [classes, exemplars, features]")));
     };
     if shape.contains(&0) {
         return Err(file.wrong(format!("dataset \"{dataset_name}\" of shape {shape:?} is empty")));

@@ -3,8 +3,8 @@
 use crate::bank::bank_of;
 use crate::hdf5_file::File;
 use candle_core::Device;
-use optogen::bank::ClassBank;
 use optogen::Result;
+use optogen::bank::ClassBank;
 
 /// What experiments call the file.
 pub(crate) const EMBEDDED_PATH: &str = "data/omniglot_small.h5";

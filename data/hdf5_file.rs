@@ -72,7 +72,9 @@ impl File {
             Place::Object(LocationType::Dataset) | Place::Unreadable => {
                 format!("dataset \"{name}\" is there, but cannot be opened: {}", explained(error))
             }
-            Place::Dangling(link, target) => format!("dataset \"{name}\" is not there: \"{link}\" is a link to {target}, which does not open"),
+            Place::Dangling(link, target) => {
+                format!("dataset \"{name}\" is not there: \"{link}\" is a link to {target}, which does not open")
+            }
             Place::Object(_) | Place::Nothing => match &entries(&self.file)[..] {
                 [] => format!("dataset \"{name}\" is not there, nor is any other"),
                 there => format!("dataset \"{name}\" is not there{}", suggestion(name, there)),

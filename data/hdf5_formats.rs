@@ -79,7 +79,9 @@ mod tests {
             Ok(values) => assert!(hdf5::filters::lzf_available() && values[..16].iter().copied().eq((0..16).map(|value| value as f32))),
             Err(error) => {
                 let (message, (major, minor, patch)) = (error.to_string(), hdf5::library_version());
-                let start = format!("dataset \"feat\" cannot be read: it was written with lzf (filter 32000), which HDF5 {major}.{minor}.{patch} does not have here.");
+                let start = format!(
+                    "dataset \"feat\" cannot be read: it was written with lzf (filter 32000), which HDF5 {major}.{minor}.{patch} does not have here."
+                );
                 assert!(message.contains(&start) && message.contains("HDF5_PLUGIN_PATH"), "{message}");
             }
         }

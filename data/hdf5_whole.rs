@@ -34,7 +34,8 @@ fn missing_behind(dataset: &Dataset, behind: usize) -> Result<Option<String>> {
         }
         Layout::Chunked => {
             let chunk = list.get_chunk()?.unwrap_or_default();
-            let chunks: usize = dataset.shape().iter().zip(&chunk).map(|(size, chunk)| size.div_ceil((*chunk).max(1))).product();
+            let along = dataset.shape().into_iter().zip(chunk).map(|(size, chunk)| size.div_ceil(chunk.max(1)));
+            let chunks = along.fold(1_usize, usize::saturating_mul);
             let there = dataset.num_chunks().ok_or("the number of its chunks cannot be told")?;
             Ok(match there {
                 0 => Some("was never written".into()),
@@ -53,7 +54,9 @@ fn virtual_parts(dataset: &Dataset, behind: usize) -> Result<Option<String>> {
     }
     let (mappings, different) = mappings(dataset)?;
     let Some(different) = different else {
-        return Ok(Some("is virtual without a fixed size, so that it cannot be said whether all of it is there; copy it into an ordinary one".into()));
+        return Ok(Some(
+            "is virtual without a fixed size, so that it cannot be said whether all of it is there; copy it into an ordinary one".into(),
+        ));
     };
     let (all, given) = (dataset.size() as u64, mappings.iter().filter_map(|mapping| mapping.values).sum::<u64>());
     if different < all {
@@ -233,11 +236,15 @@ mod tests {
         let gone = of_parts(&folder, "gone.h5", &[(0, "source.h5", "first", 2), (2, "elsewhere.h5", "last", 2)]);
         assert_eq!(
             said(&gone).unwrap(),
-            source("last", "elsewhere.h5") + "is not there: no such file, neither beside this one, nor in the current folder, nor in HDF5_VDS_PREFIX"
+            source("last", "elsewhere.h5")
+                + "is not there: no such file, neither beside this one, nor in the current folder, nor in HDF5_VDS_PREFIX"
         );
         fs::write(folder.path().join("text.h5"), "no HDF5").unwrap();
         let text = said(&of_parts(&folder, "of_text.h5", &[(0, "text.h5", "whole", 4)])).unwrap();
-        assert!(text.starts_with(&(source("whole", "text.h5") + "cannot be read: ")) && text.ends_with("text.h5 does not open as HDF5"), "{text}");
+        assert!(
+            text.starts_with(&(source("whole", "text.h5") + "cannot be read: ")) && text.ends_with("text.h5 does not open as HDF5"),
+            "{text}"
+        );
         let other = said(&of_parts(&folder, "other.h5", &[(0, "source.h5", "hole", 4)])).unwrap();
         assert!(other.starts_with(&(source("hole", "source.h5") + "cannot be opened: ")), "{other}");
         let short = said(&of_parts(&folder, "short.h5", &[(0, "source.h5", "first", 4)])).unwrap();

@@ -127,7 +127,8 @@ fn what_hdf5_leaves_out_of_an_evaluation_file_is_refused() {
     group.new_dataset::<f32>().shape([20, 3, 16]).create("examples").unwrap().write_raw(&values(960)).unwrap();
     group.new_dataset::<i64>().virtual_map("gone.h5", "l", [20, 3], .., [20, 3], ..).shape([20, 3]).create("labels").unwrap();
     drop((group, file));
-    let message = said(home.path(), &["--set", &format!("evaluator.0={{ name = \"e\", file = \"{}\" }}", home.path().join("e.h5").display())]);
+    let message =
+        said(home.path(), &["--set", &format!("evaluator.0={{ name = \"e\", file = \"{}\" }}", home.path().join("e.h5").display())]);
     let start = "error: e.h5: dataset \"e/labels\" is virtual, and its source \"l\" in gone.h5 is not there: ";
     assert!(message.starts_with(start) && message.ends_with(ZEROS), "{message}");
 }
@@ -178,13 +179,8 @@ fn the_embedded_bank_needs_no_disk() {
     for (name, folder) in [("one", temporary.as_path()), ("other", Path::new("/nonexistent"))] {
         let out = home.path().join(name);
         let sets = ["--set", "train.sequences=32", "--set", "evaluation.every=32", "--set", "evaluation.sequences=4"];
-        let output = Command::new(PROGRAM.0)
-            .args(["run", BASE, "--quiet", "--out"])
-            .arg(&out)
-            .args(sets)
-            .env("TMPDIR", folder)
-            .output()
-            .unwrap();
+        let output =
+            Command::new(PROGRAM.0).args(["run", BASE, "--quiet", "--out"]).arg(&out).args(sets).env("TMPDIR", folder).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(runs(&out).len(), 1);
     }

@@ -86,7 +86,10 @@ fn temperatures_of_all_heads_are_imported() {
         let heads: Vec<String> = (0..count).map(|head| format!("1:{head}:{temperature}")).collect();
         let (_, run) = import(home.path(), &[("opto_set_head_temperature", heads.into())], &checkpoint, &data);
         let text = std::fs::read_to_string(run.join("experiment.toml")).unwrap();
-        assert_eq!((text.matches("temperature-1.").count(), text.matches("frozen-1").count()), (count, usize::from((1..8).contains(&count))));
+        assert_eq!(
+            (text.matches("temperature-1.").count(), text.matches("frozen-1").count()),
+            (count, usize::from((1..8).contains(&count)))
+        );
         replayed(home.path(), &run)
     };
     let none = losses(1.0, 0);

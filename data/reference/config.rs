@@ -377,7 +377,8 @@ mod tests {
         fs::write(&path, options).unwrap();
         let experiment = read_config(&path).unwrap().0;
         let beyond: Vec<_> = experiment.evaluators.iter().map(|evaluator| beyond_outputs(&experiment, evaluator)).collect();
-        let which = "the evaluator \"unseen\" has labels up to 34: each class its number (test classes); the model has 20 outputs (model.outputs)";
+        let which =
+            "the evaluator \"unseen\" has labels up to 34: each class its number (test classes); the model has 20 outputs (model.outputs)";
         assert_eq!(beyond, [None, Some(which.to_owned())]);
         // Of training that is no warning.
         fs::write(&path, options.replace("\"eval_every\"", "\"model_output_classes\": 19, \"eval_every\"")).unwrap();

@@ -240,7 +240,10 @@ mod tests {
             refusal(&path(), &architecture, OptimiserName::Adam)
         };
         assert_eq!(with(|a| a.width = 32), "entry 2, the model's width: expected 32, found 64");
-        assert_eq!(with(|a| a.features = 40), "entry 4, example_embed/weight: expected <f4 or <f8 of shape [64, 40], found <f4 of shape [64, 48]");
+        assert_eq!(
+            with(|a| a.features = 40),
+            "entry 4, example_embed/weight: expected <f4 or <f8 of shape [64, 40], found <f4 of shape [64, 48]"
+        );
         assert_eq!(with(|a| a.heads = 4), "entry 12, the number of heads: expected 4, found 8");
         assert_eq!(with(|a| a.causal = false), "entry 13, causal: expected false, found true");
         assert_eq!(with(|a| a.positions = Positions::Sinusoidal), "entry 14, use_rope: expected false, found true");
