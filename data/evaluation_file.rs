@@ -70,8 +70,7 @@ fn check_examples(file: &File, dataset: &str, constant: &[(usize, f32)], pairs: 
         constant.chunk_by(|(one, _), (next, _)| one / pairs == next / pairs).filter(whole).map(|rows| rows[0].0 / pairs).collect();
     if !sequences.is_empty() {
         return Err(file.wrong(format!(
-            "dataset \"{dataset}\" holds {} sequences that are one value throughout: {}; were they ever written?",
-            sequences.len(),
+            "dataset \"{dataset}\" is one value throughout, so that nothing can be told apart, in sequence {}; was that ever written?",
             first_few(sequences.iter())
         )));
     }
@@ -206,7 +205,10 @@ mod tests {
         let values = [1.0f32, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
         published(&path, &values, &[2, 2, 2], &[0i32, 1, 0, 1], &[2, 2]);
         let message = read_evaluation(&path, "probe").unwrap_err().to_string().replace(&path.display().to_string(), "e.h5");
-        assert_eq!(message, "e.h5: dataset \"probe/examples\" holds 1 sequences that are one value throughout: 1; were they ever written?");
+        assert_eq!(
+            message,
+            "e.h5: dataset \"probe/examples\" is one value throughout, so that nothing can be told apart, in sequence 1; was that ever written?"
+        );
         published(&path, &values[..4], &[1, 2, 2], &[0i32, 1], &[1, 2]);
         assert_eq!(read_evaluation(&path, "probe").unwrap().examples, values[..4]);
         // Two blanks that are not the same.

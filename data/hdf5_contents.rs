@@ -35,7 +35,7 @@ impl fmt::Display for Entry {
     }
 }
 
-/// All datasets of a group and the groups below it, by name.
+/// All datasets of a group and the groups below it, in alphabetical order.
 pub(crate) fn entries(group: &Group) -> Vec<Entry> {
     let mut found = Vec::new();
     let mut seen = Vec::new();
@@ -45,7 +45,7 @@ pub(crate) fn entries(group: &Group) -> Vec<Entry> {
 
 /// Groups that were seen are left out, since links can lead in circles.
 fn add_entries(group: &Group, prefix: &str, depth: usize, seen: &mut Vec<LocationInfo>, found: &mut Vec<Entry>) {
-    for (link, info) in group.links(IndexType::Name, IterationOrder::Native).unwrap_or_default() {
+    for (link, info) in group.links(IndexType::Name, IterationOrder::Increasing).unwrap_or_default() {
         let name = format!("{prefix}{link}");
         match group.loc_info_by_name(&link) {
             Ok(place) if place.loc_type == LocationType::Group => {

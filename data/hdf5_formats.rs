@@ -29,8 +29,8 @@ pub(crate) fn explained(error: &hdf5::Error) -> String {
     let bound = if major == 1 { format!("v{major}{minor}") } else { format!("v{major}{minor}0") };
     format!(
         "its format is not known to {}, which this program has ({cause}); unless the file is damaged, it needs {needed}. \
-         Write it in an older format: `h5repack OLD.h5 NEW.h5` with a newer HDF5, or in Python \
-         `h5py.File(\"NEW.h5\", \"w\", libver=(\"earliest\", \"{bound}\"))`",
+         Write it anew in an older format, with a newer HDF5: `h5repack -f GZIP=4 OLD.h5 NEW.h5`, or in Python \
+         `h5py.File(\"NEW.h5\", \"w\", libver=(\"earliest\", \"{bound}\"))[NAME] = h5py.File(\"OLD.h5\")[NAME][...]`",
         built_in()
     )
 }

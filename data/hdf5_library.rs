@@ -99,9 +99,12 @@ pub(crate) fn mappings(dataset: &Dataset) -> Result<(Vec<Mapping>, Option<u64>)>
             let values = selected(&own);
             if values.is_some() {
                 match &together {
-                    None => together = Some(own),
-                    // SAFETY: both are open, and of the extent of the dataset.
-                    Some(all) => _ = h5check(unsafe { H5Smodify_select(all.id(), H5S_seloper_t::H5S_SELECT_OR, own.id()) })?,
+                    Some(all) if is_all(all) => {}
+                    // SAFETY: both are open, of the extent of the dataset, and selections of parts of it.
+                    Some(all) if !is_all(&own) => {
+                        _ = h5check(unsafe { H5Smodify_select(all.id(), H5S_seloper_t::H5S_SELECT_OR, own.id()) })?
+                    }
+                    _ => together = Some(own),
                 }
             }
             all.push(Mapping { file, dataset, values, ends: ends(&others)? });
@@ -118,13 +121,19 @@ fn selected(space: &Dataspace) -> Option<u64> {
     u64::try_from(sync(|| unsafe { H5Sget_select_npoints(space.id()) })).ok()
 }
 
+/// Whether all of a space is selected, whatever its size.
+fn is_all(space: &Dataspace) -> bool {
+    // SAFETY: the space is open.
+    sync(|| unsafe { H5Sget_select_type(space.id()) }) == H5S_sel_type::H5S_SEL_ALL
+}
+
 /// One more than the largest index that is selected, for each axis; none where all is.
 fn ends(space: &Dataspace) -> Result<Option<Vec<u64>>> {
+    if is_all(space) {
+        return Ok(None);
+    }
     // SAFETY: the space is open, and there are as many entries to be written to as it has axes.
     unsafe {
-        if H5Sget_select_type(space.id()) == H5S_sel_type::H5S_SEL_ALL {
-            return Ok(None);
-        }
         let axes = h5check(H5Sget_simple_extent_ndims(space.id()))?.unsigned_abs() as usize;
         let (mut first, mut last) = (vec![0; axes], vec![0; axes]);
         h5check(H5Sget_select_bounds(space.id(), first.as_mut_ptr(), last.as_mut_ptr()))?;

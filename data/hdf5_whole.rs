@@ -34,7 +34,8 @@ fn missing_behind(dataset: &Dataset, behind: usize) -> Result<Option<String>> {
         }
         Layout::Chunked => {
             let chunk = list.get_chunk()?.unwrap_or_default();
-            let chunks: usize = dataset.shape().iter().zip(&chunk).map(|(size, chunk)| size.div_ceil((*chunk).max(1))).product();
+            let along = dataset.shape().into_iter().zip(chunk).map(|(size, chunk)| size.div_ceil(chunk.max(1)));
+            let chunks = along.fold(1_usize, usize::saturating_mul);
             let there = dataset.num_chunks().ok_or("the number of its chunks cannot be told")?;
             Ok(match there {
                 0 => Some("was never written".into()),

@@ -17,7 +17,7 @@ esac
 missing=()
 { command -v cc && command -v make; } >/dev/null || missing+=(build-essential)
 command -v pkg-config >/dev/null || missing+=(pkg-config)
-# Whether a program that uses HDF5 compiles and links, with the library found as the build will find it.
+# Whether a program that uses HDF5 1.10.7 or later compiles and links, with the library found as the build will find it.
 has_hdf5() {
     local flags debian=/usr/lib/x86_64-linux-gnu/hdf5/serial
     if [[ -n ${HDF5_DIR:-} ]]; then
@@ -27,7 +27,7 @@ has_hdf5() {
     fi
     # shellcheck disable=SC2086 # several flags
     echo '#include <hdf5.h>
-int main(void) { return H5open(); }' | cc -x c - -o /dev/null $flags 2>/dev/null
+int main(void) { return H5open() + (H5Smodify_select == 0); }' | cc -x c - -o /dev/null $flags 2>/dev/null
 }
 # Without a compiler it cannot be tried; where it is there, apt leaves it alone.
 if ((${#missing[@]})) || ! has_hdf5; then
