@@ -1,7 +1,7 @@
 //! The tables that grow with a run, with a row's columns given by name.
 
 use super::table::{Table, repeated};
-use crate::heads::HeadMeasures;
+use crate::heads::{self, HeadMeasures};
 use crate::look::Rows;
 use crate::metrics::Metrics;
 use crate::run_folder::RunFolder;
@@ -221,7 +221,7 @@ impl RunLog {
         let evaluator = evaluator.to_owned();
         self.append("heads", move || {
             let rows: Vec<_> = measures.rows().collect();
-            let whole = |of: fn(&(usize, usize, [Option<f64>; 6])) -> usize| -> ArrayRef {
+            let whole = |of: fn(&heads::Row) -> usize| -> ArrayRef {
                 Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| of(row) as i64)))
             };
             let mut columns = vec![
