@@ -14,6 +14,9 @@ use candle_core::{DType, Device, Result, Tensor};
 /// The measures' names.
 pub const NAMES: [&str; 6] = ["induction_strength", "previous_token", "itself", "entropy", "to_labels", "to_exemplars"];
 
+/// Layer, head and the means of the measures; none where no sequence has such a measure.
+pub type Row = (usize, usize, [Option<f64>; 6]);
+
 /// How many sequences were measured, and how many of them have the query's label in their context: of those there is an induction strength.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Counts {
@@ -98,8 +101,8 @@ impl HeadMeasures {
         (0..self.sums.len()).map(|index| self.attributions.get(index).map(|sum| sum / self.attributed as f64))
     }
 
-    /// Layer, head and the means of the measures; none where no sequence has such a measure.
-    pub fn rows(&self) -> impl Iterator<Item = (usize, usize, [Option<f64>; 6])> + '_ {
+    /// The means, layer by layer and head by head.
+    pub fn rows(&self) -> impl Iterator<Item = Row> + '_ {
         self.sums.iter().enumerate().map(|(index, sums)| {
             let layer = index / self.heads;
             let Counts { all, answerable } = self.sequences[layer];

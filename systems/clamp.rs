@@ -153,6 +153,10 @@ pub fn check_interventions(
             }
         }
         occasions.push(own);
+        // What a run leaves to its replays is not taken for something that never acts.
+        if !replayed && experiment.interventions.iter().any(|one| one.during.iter().any(|name| name == "replay")) {
+            occasions.push(occasion(Phase::Evaluator(&evaluator.name, true), evaluator.pairs(), evaluator.count())?);
+        }
     }
     Ok(idle(experiment, &occasions, replayed, &seen))
 }

@@ -5,7 +5,7 @@ use optogen::clamp::{Phase, Plan};
 use optogen::experiment::{Action, Experiment, InputName, InterventionSpec, Moment};
 use std::ops::RangeInclusive;
 
-/// What holds in training or in one evaluator, and how many sequences there are in it, of a batch or of the evaluator.
+/// What holds in training, in one evaluator or in its replay, and how many sequences there are in it, of a batch or of the evaluator.
 pub(crate) struct Occasion<'a> {
     pub phase: Phase<'a>,
     pub plan: Plan,
@@ -97,9 +97,13 @@ fn why_never(
     }
 }
 
-/// A line about those occasions on which there is a single sequence, if there are any.
+/// A line about those occasions, of a run or of a replay, on which there is a single sequence, if there are any.
 fn single<'a>(occasions: impl Iterator<Item = &'a Occasion<'a>>, replayed: bool, line: impl FnOnce(String) -> String) -> Option<String> {
-    let alone = |occasion: &&Occasion| occasion.sequences == 1 && !(replayed && occasion.phase == Phase::Training);
+    let is_own = |phase: Phase| match phase {
+        Phase::Training => !replayed,
+        Phase::Evaluator(_, replay) => replay == replayed,
+    };
+    let alone = |occasion: &&Occasion| occasion.sequences == 1 && is_own(occasion.phase);
     let places: Vec<String> = occasions.filter(alone).map(Occasion::name).collect();
     (!places.is_empty()).then(|| line(places.join(", ")))
 }

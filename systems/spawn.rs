@@ -19,7 +19,7 @@ use optogen::transformer::{Architecture, Parameters, Transformer, initial_parame
 use optogen::{Error, Result};
 use std::sync::Arc;
 
-/// Sequences of an evaluator that go through the transformer together.
+/// Sequences of an evaluator that go through the transformer together, where they do not depend on each other.
 pub const EVALUATION_CHUNK: usize = 250;
 
 /// Where a model's training starts: its parameters, its optimiser, and how far it is.

@@ -155,7 +155,8 @@ fn what_cannot_act_is_said_at_the_start() {
         [[intervention]]\nname = \"other-times\"\nsite = \"v\"\nlayers = [1]\naction = \"zero\"\npass = \"read\"\nduring = \"training\"\n\
         [[intervention]]\nname = \"reads\"\nsite = \"z\"\nlayers = [1]\naction = { copy = { pass = \"read\" } }\nduring = \"evaluation\"\n\
         [[intervention]]\nname = \"alone\"\nsite = \"attn_out\"\nlayers = [1]\naction = \"mean\"\nduring = \"evaluation\"\n\
-        [[intervention]]\nname = \"replays\"\nsite = \"k\"\nlayers = [1]\naction = \"zero\"\nduring = \"replay\"\n\
+        [[pass]]\nname = \"replayed\"\n[[intervention]]\nname = \"within-it\"\nsite = \"v\"\naction = \"zero\"\npass = \"replayed\"\n\
+        [[intervention]]\nname = \"replays\"\nsite = \"k\"\nlayers = [1]\naction = { copy = { pass = \"replayed\" } }\nduring = \"replay\"\n\
         [[intervention]]\nname = \"acts\"\nsite = \"q\"\nlayers = [1]\naction = \"zero\"\nfrom = 2048\n";
     let expected = "\
 warning: pass \"unread\" changes nothing: no intervention reads it, as action = { copy = { pass = \"unread\" } } does

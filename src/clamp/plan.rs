@@ -158,7 +158,8 @@ impl Plan {
         all.filter(|clamp| clamp.has_entries()).filter_map(|clamp| Some(clamp.when.first()?.as_ref()?.index))
     }
 
-    /// Logits at the query `[K, B, C]`, of sequences that are all there are where they are coupled. The clamps and looks that the gate has already come last, in the pass that gives the logits.
+    /// Logits at the query `[K, B, C]`; `input` holds all sequences where they are coupled. The clamps and looks that the gate has already come last,
+    /// in the pass that gives the logits.
     pub fn forward(&self, transformer: &Transformer, input: &Tokens, now: &Now, gate: &mut Gate) -> candle_core::Result<Tensor> {
         let strengths: Vec<Vec<Vec<f64>>> =
             self.passes.iter().map(|pass| pass.clamps.iter().map(|clamp| clamp.strengths(now)).collect()).collect();

@@ -234,7 +234,7 @@ fn expand_within<D: Described>(files: &[(&str, &str)], changes: &Changes, budget
         }
         let twice = |(_, (other, _)): &(_, &(&str, String))| tree::parts(other, 0) == axis.path;
         if let Some((_, (_, first))) = grids.iter().zip(&lists).take(index).find(twice) {
-            let both = format!("{},{}", first.trim_matches(['[', ']']), list.trim_matches(['[', ']']));
+            let both = format!("{},{}", &first[1..first.len() - 1], &list[1..list.len() - 1]);
             return Err(Error::Invalid(format!(
                 "--grid {option}: {key} is swept over twice; give all its values in one: --grid {key}={both}"
             )));

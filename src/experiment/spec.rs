@@ -181,7 +181,8 @@ pub struct TrainSpec {
     /// Sequences a step.
     #[serde(default = "defaults::batch")]
     pub batch: usize,
-    /// Splits a batch; losses and gradients are averaged and the spread of the gradients is logged.
+    /// Splits a batch; losses and gradients are averaged and the spread of the gradients is logged. Where interventions read other sequences (`mean`,
+    /// `resample`, `next_sequence`), these are those of the whole batch, which then takes the memory of a whole one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub micro_batch: Option<usize>,
     /// The optimiser.

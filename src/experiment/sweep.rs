@@ -139,6 +139,10 @@ mod tests {
             "--grid seeds.init=9: seeds.init is swept over twice; give all its values in one: --grid seeds.init=7,8,9"
         );
         assert_eq!(
+            refused_with(&[], &["evaluation.at=[1]", "evaluation.at=[2],[2,3]"]),
+            "--grid evaluation.at=[2],[2,3]: evaluation.at is swept over twice; give all its values in one: --grid evaluation.at=[1],[2],[2,3]"
+        );
+        assert_eq!(
             refused_with(&[], &["seeds={ init = 7 },{ init = 8 }", "seeds.init=9"]),
             "--grid seeds.init=9: seeds.init is swept over, and so is seeds; leave one of them out"
         );

@@ -2,8 +2,12 @@
 
 use super::saved::{SavedRows, SavedTables};
 use super::table::{Table, repeated};
+<<<<<<< HEAD
 use super::tally::Tally;
 use crate::heads::HeadMeasures;
+=======
+use crate::heads::{self, HeadMeasures};
+>>>>>>> w-numbers
 use crate::look::Rows;
 use crate::metrics::Metrics;
 use crate::run_folder::RunFolder;
@@ -234,7 +238,7 @@ impl RunLog {
         let evaluator = evaluator.to_owned();
         self.append("heads", move || {
             let rows: Vec<_> = measures.rows().collect();
-            let whole = |of: fn(&(usize, usize, [Option<f64>; 6])) -> usize| -> ArrayRef {
+            let whole = |of: fn(&heads::Row) -> usize| -> ArrayRef {
                 Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| of(row) as i64)))
             };
             let mut columns = vec![
