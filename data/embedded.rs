@@ -4,12 +4,10 @@ use crate::bank::bank_of;
 use crate::hdf5_file::File;
 use candle_core::Device;
 use optogen::bank::ClassBank;
+use optogen::experiment::EMBEDDED_BANK;
 use optogen::{Error, Result};
 use std::io::Write;
 use std::path::Path;
-
-/// What experiments call the file.
-pub(crate) const EMBEDDED_PATH: &str = "data/omniglot_small.h5";
 
 static FILE: &[u8] = include_bytes!("omniglot_small.h5");
 
@@ -28,10 +26,10 @@ pub(crate) fn embedded(dataset: &str, device: &Device) -> Result<ClassBank> {
     let folder = std::env::temp_dir();
     let mut copy = tempfile::Builder::new().prefix("optogen-bank-").suffix(".h5").tempfile_in(&folder).map_err(Error::file(&folder))?;
     copy.write_all(FILE).map_err(Error::file(copy.path()))?;
-    let file = File::open_as(copy.path(), Path::new(EMBEDDED_PATH))?;
+    let file = File::open_as(copy.path(), Path::new(EMBEDDED_BANK))?;
     // Open as it is, it can go from the folder: nothing is left there by whatever ends the program.
     copy.close().map_err(Error::file(&folder))?;
-    bank_of(&file, EMBEDDED_PATH, dataset, device)
+    bank_of(&file, EMBEDDED_BANK, dataset, device)
 }
 
 #[cfg(test)]
@@ -49,6 +47,7 @@ mod tests {
         let norms: Vec<f32> = rows.to_dtype(DType::F32).unwrap().sqr().unwrap().sum(1).unwrap().sqrt().unwrap().to_vec1().unwrap();
         let mean = norms.iter().sum::<f32>() / norms.len() as f32;
         assert!((mean - 28.0).abs() < 0.01, "{mean}");
+        assert_eq!(optogen::content::of_bank(&bank).unwrap().as_deref(), Some(optogen::experiment::EMBEDDED_SHA256));
     }
 
     #[test]

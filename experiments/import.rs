@@ -1,13 +1,17 @@
 //! `optogen import`: a run of the published code becomes a run folder of ours.
 
 use crate::cli::ImportArguments;
+use crate::identity::Identity;
+use crate::search::absolute;
 use candle_core::Device;
 use optogen::checkpoint::{Checkpoint, folder_at};
-use optogen::experiment::{EvaluatorSpec, Experiment};
+use optogen::components::Run;
+use optogen::experiment::{BANK_KEY, EMBEDDED_BANK, EMBEDDED_SHA256, EvaluatorSpec, Experiment, Input, donor_key, evaluator_key};
 use optogen::log::{RunRow, write_run_row};
 use optogen::run_folder::RunFolder;
+use optogen::say::note;
 use optogen::transformer::Architecture;
-use optogen::{Error, Result, durable};
+use optogen::{Error, Result, content, durable};
 use optogen_data::reference::{Graft, PublishedCheckpoint, read_config, read_eqx};
 use optogen_data::{evaluation_names, read_evaluation};
 use optogen_systems::run::Clock;
@@ -38,7 +42,14 @@ pub fn import(arguments: &ImportArguments) -> Result<u8> {
         pass.donor = Some(Path::new("donors").join(&pass.name));
     }
 
-    let folder = RunFolder::open(&arguments.out, &experiment.run_id(), false)?;
+    let named = experiment.clone();
+    let mut inputs = Vec::from_iter(bank_of(&mut experiment));
+    inputs.extend(evaluations_of(&experiment, arguments.eval_data.as_deref())?);
+    for (graft, donor) in grafts.iter().zip(&donors) {
+        inputs.push(donor_of(&graft.pass, donor)?);
+    }
+    let identity = Identity::of(&arguments.out, &experiment, &inputs, named);
+    let folder = RunFolder::open(&arguments.out, &identity.run_id, false)?;
     for (graft, donor) in grafts.iter().zip(donors) {
         donor.write(&folder.path().join("donors").join(&graft.pass))?;
     }
@@ -51,7 +62,7 @@ pub fn import(arguments: &ImportArguments) -> Result<u8> {
     }
     let mut sequences = 0;
     for published in published {
-        let checkpoint = checkpoint(&experiment, published);
+        let checkpoint = checkpoint(&experiment, identity.run_id.clone(), published);
         checkpoint.write(&folder_at(&folder.checkpoints(), checkpoint.sequences))?;
         sequences = sequences.max(checkpoint.sequences);
     }
@@ -65,14 +76,52 @@ pub fn import(arguments: &ImportArguments) -> Result<u8> {
         started: Clock::new(0.0).started,
         ..RunRow::default()
     };
-    write_run_row(&folder, &experiment.run(experiment.run_id()), &row)?;
+    write_run_row(&folder, &Run { inputs, ..experiment.run(identity.run_id) }, &row)?;
     println!("{}", folder.path().display());
     Ok(0)
 }
 
-fn checkpoint(experiment: &Experiment, published: PublishedCheckpoint) -> Checkpoint {
+/// The bank that a run of the published code read; what it held is not known where it is not there any more, which need not be.
+fn bank_of(experiment: &mut Experiment) -> Option<Input> {
+    let path = experiment.data.bank.clone().filter(|bank| bank != Path::new("one_hot"))?;
+    let there = path.exists() || path == Path::new(EMBEDDED_BANK);
+    let read = || content::of_bank(&optogen_data::load_bank(&experiment.data, &Device::Cpu)?);
+    let sha256 = if there { read() } else { Ok(None) };
+    let sha256 = sha256.unwrap_or_else(|error| {
+        note(format!("warning: data.bank: {error}; what it held is not recorded"));
+        None
+    });
+    let path = match &sha256 {
+        Some(embedded) if embedded == EMBEDDED_SHA256 => EMBEDDED_BANK.into(),
+        Some(_) => absolute(&path),
+        None => path,
+    };
+    experiment.data.bank = Some(path.clone());
+    Some(Input { key: BANK_KEY.into(), path, sha256 })
+}
+
+/// The sequences of its evaluators, which go into the run folder.
+fn evaluations_of(experiment: &Experiment, evaluation: Option<&Path>) -> Result<Vec<Input>> {
+    let one = |(evaluator, file): (&EvaluatorSpec, &Path)| {
+        let set = read_evaluation(file, &evaluator.name)?;
+        let sha256 = Some(content::of_sequences(&set.examples, &set.labels, [set.n, set.pairs, set.features]));
+        Ok(Input { key: evaluator_key(&evaluator.name), path: EVALUATION.into(), sha256 })
+    };
+    evaluation.into_iter().flat_map(|file| experiment.evaluators.iter().map(move |evaluator| (evaluator, file))).map(one).collect()
+}
+
+/// A donor, as its checkpoint will be in the run folder.
+fn donor_of(pass: &str, donor: &Checkpoint) -> Result<Input> {
+    let place = std::env::temp_dir();
+    let copy = tempfile::Builder::new().prefix("optogen-donor-").tempdir_in(&place).map_err(Error::file(&place))?;
+    let folder = copy.path().join("donor");
+    donor.write(&folder)?;
+    Ok(Input { key: donor_key(pass), path: Path::new("donors").join(pass), sha256: Some(Checkpoint::sha256(&folder)?) })
+}
+
+fn checkpoint(experiment: &Experiment, run_id: String, published: PublishedCheckpoint) -> Checkpoint {
     Checkpoint {
-        run_id: experiment.run_id(),
+        run_id,
         sequences: published.sequences,
         steps: published.optimiser.0,
         experiment: experiment.to_toml(),
@@ -90,13 +139,13 @@ fn read_graft(graft: &Graft, features: usize) -> Result<Checkpoint> {
         return Err(Error::damaged(&graft.config, message));
     }
     let architecture = Architecture::new(&experiment, features, experiment.data.bank.as_deref() == Some(Path::new("one_hot")));
-    Ok(checkpoint(&experiment, read_eqx(&graft.checkpoint, &architecture, experiment.train.optimiser.name)?))
+    Ok(checkpoint(&experiment, experiment.run_id(), read_eqx(&graft.checkpoint, &architecture, experiment.train.optimiser.name)?))
 }
 
 /// Features of an exemplar: as the evaluation file has them, else as the bank has.
 fn features(experiment: &Experiment, evaluation: Option<&Path>) -> Result<usize> {
     match (evaluation, experiment.evaluators.first()) {
         (Some(file), Some(first)) => Ok(read_evaluation(file, &first.name)?.features),
-        _ => Ok(optogen_data::load_bank(&experiment.data, Path::new("."), &Device::Cpu)?.features),
+        _ => Ok(optogen_data::load_bank(&experiment.data, &Device::Cpu)?.features),
     }
 }

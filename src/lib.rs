@@ -5,6 +5,7 @@ pub mod batch;
 pub mod checkpoint;
 pub mod clamp;
 pub mod components;
+pub mod content;
 pub mod durable;
 mod error;
 pub mod experiment;

@@ -2,12 +2,15 @@
 
 use super::parquet_file::{read_table, write_parquet};
 use super::schema::version;
-use crate::Result;
 use crate::components::Run;
-use crate::experiment::FlatValue;
+use crate::experiment::{FlatValue, Input};
 use crate::run_folder::RunFolder;
+use crate::{Error, Result};
 use arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Field, Schema};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,7 +37,8 @@ pub struct RunRow {
     pub seconds: f64,
 }
 
-/// Writes the row of a run, `run.parquet`.
+/// Writes the row of a run, `run.parquet`: beside what stands in `row` and the experiment, its `inputs` as a JSON list of key, path and SHA-256, and of
+/// a replay the `source_run` and the `checkpoints` that were evaluated, JSON from sequences to the SHA-256 of the manifest.
 pub fn write_run_row(folder: &RunFolder, run: &Run, row: &RunRow) -> Result<()> {
     let text = |value: Option<&str>| Arc::new(StringArray::from(vec![value])) as ArrayRef;
     let whole = |value: u64| Arc::new(Int64Array::from(vec![value as i64])) as ArrayRef;
@@ -50,6 +54,9 @@ pub fn write_run_row(folder: &RunFolder, run: &Run, row: &RunRow) -> Result<()> 
         ("started", text(Some(&row.started))),
         ("seconds", Arc::new(Float64Array::from(vec![row.seconds])) as ArrayRef),
         ("experiment", text(Some(&run.toml))),
+        ("inputs", text(Some(&to_json(&run.inputs)?))),
+        ("source_run", text(run.source.as_ref().map(|source| source.run_id.as_str()))),
+        ("checkpoints", text(run.source.as_ref().map(|source| to_json(&source.checkpoints)).transpose()?.as_deref())),
     ]
     .map(|(name, column)| (name.to_owned(), column))
     .into();
@@ -78,19 +85,41 @@ pub struct RunStatus {
     pub sequences: u64,
     /// Seconds it had run.
     pub seconds: f64,
+    /// Its inputs; absent: it was written before they were, and nothing is known of them.
+    pub inputs: Option<Vec<Input>>,
+    /// Of a replay, the checkpoints that were evaluated, as in [`Source`](crate::components::Source); absent where that is not known.
+    pub checkpoints: Option<BTreeMap<u64, String>>,
 }
 
 /// Reads that from `run.parquet`.
+///
+/// # Errors
+/// It cannot be read, or is not a run's row.
 pub fn read_run_status(path: &Path) -> Result<RunStatus> {
     let batches = read_table(path)?;
     let column = |name: &str| batches.first().filter(|batch| batch.num_rows() == 1)?.column_by_name(name);
-    let status = column("status").and_then(|column| column.as_any().downcast_ref::<StringArray>());
+    let texts = |name: &str| column(name).and_then(|column| column.as_any().downcast_ref::<StringArray>());
+    let status = texts("status");
     let seconds = column("seconds").and_then(|column| column.as_any().downcast_ref::<Float64Array>());
     let sequences = column("sequences").and_then(|column| column.as_any().downcast_ref::<Int64Array>());
     match (status, sequences, seconds) {
-        (Some(status), Some(sequences), Some(seconds)) => {
-            Ok(RunStatus { status: status.value(0).to_owned(), sequences: sequences.value(0) as u64, seconds: seconds.value(0) })
-        }
-        _ => Err(crate::Error::damaged(path, "not a run's row")),
+        (Some(status), Some(sequences), Some(seconds)) => Ok(RunStatus {
+            status: status.value(0).to_owned(),
+            sequences: sequences.value(0) as u64,
+            seconds: seconds.value(0),
+            inputs: from_json(texts("inputs"), path)?,
+            checkpoints: from_json(texts("checkpoints"), path)?,
+        }),
+        _ => Err(Error::damaged(path, "not a run's row")),
     }
+}
+
+fn to_json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::Internal(format!("a run's row: {error}")))
+}
+
+/// What a column holds as JSON; nothing where the column is null, or not there.
+fn from_json<T: DeserializeOwned>(column: Option<&StringArray>, path: &Path) -> Result<Option<T>> {
+    let Some(column) = column.filter(|column| column.is_valid(0)) else { return Ok(None) };
+    serde_json::from_str(column.value(0)).map(Some).map_err(|error| Error::damaged(path, format!("{:?}: {error}", column.value(0))))
 }
