@@ -40,7 +40,7 @@ pub fn branch(arguments: &BranchArguments, extend: impl Fn(&mut App)) -> Result<
         resume: arguments.resume,
         profile: false,
         cohort: None,
-        data: arguments.data.clone(),
+        also: arguments.also.clone(),
         common: arguments.common.clone(),
     };
     train(&asked, &run, extend)

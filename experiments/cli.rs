@@ -82,7 +82,7 @@ pub struct RunArguments {
     pub cohort: Option<u32>,
     /// Where else to look.
     #[command(flatten)]
-    pub data: DataArguments,
+    pub also: DataArguments,
     /// What all understand.
     #[command(flatten)]
     pub common: CommonArguments,
@@ -132,7 +132,7 @@ pub struct ReplayArguments {
     pub resume: bool,
     /// Where else to look.
     #[command(flatten)]
-    pub data: DataArguments,
+    pub also: DataArguments,
     /// What all understand.
     #[command(flatten)]
     pub common: CommonArguments,
@@ -188,7 +188,7 @@ pub struct BranchArguments {
     pub resume: bool,
     /// Where else to look.
     #[command(flatten)]
-    pub data: DataArguments,
+    pub also: DataArguments,
     /// What all understand.
     #[command(flatten)]
     pub common: CommonArguments,
@@ -236,7 +236,7 @@ pub struct PlotArguments {
     pub baselines: Vec<(String, f64)>,
     /// Where else to look for what sequences are drawn from.
     #[command(flatten)]
-    pub data: DataArguments,
+    pub also: DataArguments,
     /// Only evaluations that lie at least so many sequences apart.
     #[arg(long, value_name = "SEQUENCES")]
     pub every: Option<u64>,
@@ -271,8 +271,8 @@ pub struct SitesArguments {
 #[derive(Args, Clone, Default)]
 pub struct DataArguments {
     /// A further folder to look in for banks, files of sequences and checkpoints that do not lie where they were; may be given several times.
-    #[arg(long = "data", value_name = "DIR")]
-    pub folders: Vec<PathBuf>,
+    #[arg(long, value_name = "DIR")]
+    pub data: Vec<PathBuf>,
 }
 
 /// What all that compute understand.

@@ -87,7 +87,7 @@ const GROUP: usize = 16;
 fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Result<Vec<Outcome>> {
     let asked = arguments.on_top.experiments(run)?;
     IN_A_REPLAY.check(&asked)?;
-    let reader = Inputs::new(device, &arguments.data.folders, Purpose::Evaluating)?;
+    let reader = Inputs::new(device, &arguments.also.data, Purpose::Evaluating)?;
     let checkpoints = spread(list(&run.join("checkpoints"))?, arguments.spread);
     let Some((_, first)) = checkpoints.first() else {
         return Err(Error::Invalid(format!("{}: there are no checkpoints to replay", run.display())));

@@ -121,7 +121,7 @@ struct Plan {
 }
 
 fn plan(world: &mut World, asked: &Asked<Experiment>, device: &Device, arguments: &RunArguments) -> Result<Vec<Plan>> {
-    let reader = Inputs::new(device, &arguments.data.folders, Purpose::Training)?;
+    let reader = Inputs::new(device, &arguments.also.data, Purpose::Training)?;
     let (mut banks, mut known): (Vec<(DataSpec, Entity)>, HashSet<String>) = Default::default();
     let mut plans = Vec::new();
     for written in &asked.written.experiments {

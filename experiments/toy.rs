@@ -66,12 +66,12 @@ struct Plan {
 }
 
 fn plan(arguments: &RunArguments) -> Result<Vec<Plan>> {
-    check_folders(&arguments.data.folders)?;
+    check_folders(&arguments.also.data)?;
     let asked: Asked<ToyExperiment> = Asked::of_file(&arguments.file, &arguments.changes())?;
     let mut plans: Vec<Plan> = Vec::new();
     for written in &asked.written.experiments {
         let mut experiment = written.clone();
-        let (vectors, inputs) = vectors(&mut experiment, &asked, &arguments.data.folders)?;
+        let (vectors, inputs) = vectors(&mut experiment, &asked, &arguments.also.data)?;
         let identity = Identity::of(&arguments.out, &experiment, &inputs, asked.written.settled(written));
         if plans.iter().any(|other| other.identity.run_id == identity.run_id) {
             let message = format!("the sweep asks for the same run twice ({}): all that it reads is the same", identity.run_id);

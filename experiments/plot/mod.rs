@@ -105,7 +105,7 @@ fn name_of(value: impl ValueEnum) -> String {
 fn refuse_what_says_nothing(arguments: &PlotArguments) -> Result<()> {
     use View::{Attention, Curves, Heads, Traces, Worst};
     let options: [(&str, bool, &[View]); 8] = [
-        ("--data", !arguments.data.folders.is_empty(), &[Attention, Traces, Worst]),
+        ("--data", !arguments.also.data.is_empty(), &[Attention, Traces, Worst]),
         ("--metric", arguments.metric.is_some(), &[Curves, Heads, Traces, Worst]),
         ("--by", arguments.by.is_some(), &[Attention, Traces]),
         ("--layer", arguments.layer.is_some(), &[Attention, Heads]),

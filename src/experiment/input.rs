@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 pub const EMBEDDED_BANK: &str = "data/omniglot_small.h5";
 
 /// The content of that bank.
-pub const EMBEDDED_SHA256: &str = "0";
+pub const EMBEDDED_SHA256: &str = "b75a05fe8306c0b1414463e91211e166f91f88b433e53bd54005f55c2df2684c";
 
 /// A file or a checkpoint's folder that an experiment names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -115,7 +115,7 @@ impl<D: Described> Written<D> {
 /// folder from then on.
 ///
 /// # Errors
-/// [`Error::File`] if the file cannot be read; [`Error::Invalid`] with line, column and key of what is wrong in it, or with the option.
+/// [`Error::Input`] if the file cannot be read; [`Error::Invalid`] with line, column and key of what is wrong in it, or with the option.
 pub fn load(path: &Path, changes: &Changes) -> Result<Vec<Experiment>> {
     load_as(path, None, changes)
 }
@@ -165,7 +165,7 @@ fn lay(path: &Path, above: &mut Vec<PathBuf>, files: &mut Vec<(PathBuf, String)>
     if files.iter().any(|(other, _)| same(other)) {
         return Ok(());
     }
-    let text = std::fs::read_to_string(path).map_err(Error::file(path))?;
+    let text = std::fs::read_to_string(path).map_err(Error::input_file(path))?;
     // What is not TOML, or no path, is told when it is read for good.
     let bases: Vec<PathBuf> = DeTable::parse(&text).ok().map_or(Vec::new(), |table| {
         let beside = |value: &DeValue| value.as_str().map(|base| path.parent().unwrap_or(Path::new("")).join(base));
@@ -185,7 +185,7 @@ fn lay(path: &Path, above: &mut Vec<PathBuf>, files: &mut Vec<(PathBuf, String)>
 /// Whether an experiment file, or one that it extends, has this table at its top: it tells what kind of experiment is described.
 ///
 /// # Errors
-/// [`Error::File`] if a file cannot be read.
+/// [`Error::Input`] if a file cannot be read.
 pub fn has_table(path: &Path, table: &str) -> Result<bool> {
     let mut files = Vec::new();
     lay(path, &mut Vec::new(), &mut files)?;
