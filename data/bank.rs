@@ -1,45 +1,27 @@
 //! Class banks: from an HDF5 file, one-hot, or the embedded one, as the experiment says.
 
 use crate::constant::{constant_rows, first_few};
-use crate::embedded::{EMBEDDED_PATH, embedded};
+use crate::embedded::embedded;
 use crate::hdf5_file::File;
 use candle_core::Device;
 use optogen::bank::ClassBank;
-use optogen::experiment::DataSpec;
+use optogen::experiment::{DataSpec, EMBEDDED_BANK};
 use optogen::{Error, Result, say};
 use std::collections::HashMap;
 use std::path::Path;
 
-/// The bank that an experiment names, whose file lies in `experiment_dir`.
-///
-/// A path is looked for in that folder first and then in the current one. The embedded bank is used where none is named, and where
-/// `data/omniglot_small.h5` is and there is no such file.
+/// The bank that an experiment names, where it says. The embedded bank is used where none is named, and where `data/omniglot_small.h5` is named and
+/// there is no such file.
 ///
 /// # Errors
 /// As [`read_bank`].
-pub fn load_bank(data: &DataSpec, experiment_dir: &Path, device: &Device) -> Result<ClassBank> {
-    let Some(path) = &data.bank else { return embedded(&data.dataset, device) };
-    if path == Path::new("one_hot") {
-        return Ok(ClassBank::one_hot(data.classes.total()));
-    }
-    let beside = experiment_dir.join(path);
-    if beside.exists() {
-        read_bank(&beside, &data.dataset, device)
-    } else if path.exists() {
-        read_bank(path, &data.dataset, device)
-    } else if path == Path::new(EMBEDDED_PATH) {
-        embedded(&data.dataset, device)
-    } else {
-        let looked = if beside == *path {
-            format!("data.bank: no file {}", path.display())
-        } else {
-            format!(
-                "data.bank: no file {}, neither in the experiment file's folder ({}) nor in the current one",
-                path.display(),
-                experiment_dir.display()
-            )
-        };
-        Err(Error::Invalid(looked))
+pub fn load_bank(data: &DataSpec, device: &Device) -> Result<ClassBank> {
+    match &data.bank {
+        None => embedded(&data.dataset, device),
+        Some(path) if path == Path::new("one_hot") => Ok(ClassBank::one_hot(data.classes.total())),
+        Some(path) if path == Path::new(EMBEDDED_BANK) && !path.exists() => embedded(&data.dataset, device),
+        Some(path) if !path.exists() => Err(Error::Invalid(format!("data.bank: no file {}", path.display()))),
+        Some(path) => read_bank(path, &data.dataset, device),
     }
 }
 
@@ -103,7 +85,6 @@ mod tests {
     use candle_core::DType;
     use hdf5::H5Type;
     use optogen::bank::Features;
-    use std::path::PathBuf;
 
     /// A file with one dataset `features/feat`, compressed as published banks are.
     fn bank_file<T: H5Type>(path: &Path, values: &[T], shape: &[usize]) {
@@ -244,42 +225,33 @@ mod tests {
     }
 
     #[test]
-    fn a_bank_is_looked_for_beside_the_experiment_first() {
+    fn a_bank_is_a_file_or_the_embedded_one() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("data");
-        std::fs::create_dir(&path).unwrap();
-        let path = path.join("omniglot_small.h5");
+        let path = folder.path().join("bank.h5");
         let file = hdf5::File::create(&path).unwrap();
         let own = file.new_dataset::<f32>().shape([1, 1, 2]).create("efficientnet_lite0/224/feat").unwrap();
         own.write_raw(&[7.0f32, 8.0]).unwrap();
         drop((own, file));
-        let named = data(Some(EMBEDDED_PATH));
-        let bank = load_bank(&named, folder.path(), &Device::Cpu).unwrap();
-        assert_eq!(values(&bank), [7.0, 8.0]);
-        let elsewhere = PathBuf::from("/nowhere");
-        for (spec, folder) in [(&named, elsewhere.as_path()), (&data(None), folder.path())] {
-            let bank = load_bank(spec, folder, &Device::Cpu).unwrap();
-            assert_eq!((bank.name.as_str(), bank.classes, bank.exemplars, bank.features), (EMBEDDED_PATH, 1936, 5, 512));
+        assert_eq!(values(&load_bank(&data(path.to_str()), &Device::Cpu).unwrap()), [7.0, 8.0]);
+        for named in [Some(EMBEDDED_BANK), None] {
+            let bank = load_bank(&data(named), &Device::Cpu).unwrap();
+            assert_eq!((bank.name.as_str(), bank.classes, bank.exemplars, bank.features), (EMBEDDED_BANK, 1936, 5, 512));
         }
-        let absolute = data(Some(path.to_str().unwrap()));
-        assert_eq!(load_bank(&absolute, &elsewhere, &Device::Cpu).unwrap().classes, 1);
     }
 
     #[test]
     fn one_hot_takes_its_size_from_the_split() {
-        let bank = load_bank(&data(Some("one_hot")), Path::new("."), &Device::Cpu).unwrap();
+        let bank = load_bank(&data(Some("one_hot")), &Device::Cpu).unwrap();
         assert_eq!((bank.classes, bank.exemplars, bank.features), (5, 1, 5));
         assert!(matches!(bank.rows, Features::OneHot));
     }
 
     #[test]
-    fn a_bank_that_is_nowhere_says_where_it_was_looked_for() {
-        let message = load_bank(&data(Some("no/bank.h5")), Path::new("/exp"), &Device::Cpu).unwrap_err().to_string();
-        assert_eq!(message, "data.bank: no file no/bank.h5, neither in the experiment file's folder (/exp) nor in the current one");
-        let message = load_bank(&data(Some("/no/bank.h5")), Path::new("/exp"), &Device::Cpu).unwrap_err().to_string();
-        assert_eq!(message, "data.bank: no file /no/bank.h5");
+    fn a_bank_that_is_not_there_is_named() {
+        let message = load_bank(&data(Some("no/bank.h5")), &Device::Cpu).unwrap_err().to_string();
+        assert_eq!(message, "data.bank: no file no/bank.h5");
         let spec = DataSpec { dataset: "efficientnet_lite0/224/feats".into(), ..data(None) };
-        let message = load_bank(&spec, Path::new("/exp"), &Device::Cpu).unwrap_err().to_string();
+        let message = load_bank(&spec, &Device::Cpu).unwrap_err().to_string();
         assert_eq!(
             message,
             "data/omniglot_small.h5: dataset \"efficientnet_lite0/224/feats\" is not there; did you mean \"efficientnet_lite0/224/feat\"?; \

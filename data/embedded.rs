@@ -5,9 +5,7 @@ use crate::hdf5_file::File;
 use candle_core::Device;
 use optogen::Result;
 use optogen::bank::ClassBank;
-
-/// What experiments call the file.
-pub(crate) const EMBEDDED_PATH: &str = "data/omniglot_small.h5";
+use optogen::experiment::EMBEDDED_BANK;
 
 static FILE: &[u8] = include_bytes!("omniglot_small.h5");
 
@@ -21,8 +19,8 @@ pub fn embedded_bank(device: &Device) -> Result<ClassBank> {
 
 /// A dataset of the embedded file as a bank, read from memory; the library's copy of the file goes with `file`.
 pub(crate) fn embedded(dataset: &str, device: &Device) -> Result<ClassBank> {
-    let file = File::open_image(FILE, EMBEDDED_PATH)?;
-    bank_of(&file, EMBEDDED_PATH, dataset, device)
+    let file = File::open_image(FILE, EMBEDDED_BANK)?;
+    bank_of(&file, EMBEDDED_BANK, dataset, device)
 }
 
 #[cfg(test)]
@@ -40,6 +38,7 @@ mod tests {
         let norms: Vec<f32> = rows.to_dtype(DType::F32).unwrap().sqr().unwrap().sum(1).unwrap().sqrt().unwrap().to_vec1().unwrap();
         let mean = norms.iter().sum::<f32>() / norms.len() as f32;
         assert!((mean - 28.0).abs() < 0.01, "{mean}");
+        assert_eq!(optogen::content::of_bank(&bank).unwrap().as_deref(), Some(optogen::experiment::EMBEDDED_SHA256));
     }
 
     #[test]

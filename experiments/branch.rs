@@ -1,9 +1,10 @@
 //! `optogen branch`: goes on from a checkpoint of a run, with other interventions.
 
+use crate::changed::IN_A_BRANCH;
 use crate::cli::{BranchArguments, RunArguments};
 use crate::logs::source_run;
-use crate::replay::run_id_of;
 use crate::run::train;
+use crate::search::absolute;
 use bevy_app::App;
 use optogen::checkpoint::{Checkpoint, list};
 use optogen::experiment::ParentSpec;
@@ -12,23 +13,25 @@ use optogen::{Error, Result};
 /// Branches as the arguments say; returns the exit code.
 ///
 /// # Errors
-/// There is no such checkpoint, or the experiment cannot go on from it.
+/// There is no such checkpoint, the experiment cannot go on from it, or a key was changed that makes another model of it.
 pub fn branch(arguments: &BranchArguments, extend: impl Fn(&mut App)) -> Result<u8> {
     source_run(&arguments.run)?;
-    let mut experiments = arguments.on_top.experiments(&arguments.run)?;
+    let mut asked = arguments.on_top.experiments(&arguments.run)?;
+    IN_A_BRANCH.check(&asked)?;
     let checkpoints = list(&arguments.run.join("checkpoints"))?;
     let Some((_, checkpoint)) = checkpoints.iter().find(|(at, _)| *at == arguments.at) else {
         let near = checkpoints.iter().min_by_key(|(at, _)| at.abs_diff(arguments.at));
         let near = near.map_or("there is none".into(), |(at, _)| format!("the nearest of {} is at {at}", checkpoints.len()));
-        return Err(Error::Invalid(format!("--at {}: no such checkpoint in {}; {near}", arguments.at, arguments.run.display())));
+        let begun =
+            "; a branch that has begun needs it no more, and goes on with optogen run OUT/run=ID/experiment.toml --out OUT --resume";
+        let begun = if arguments.resume { begun } else { "" };
+        return Err(Error::Invalid(format!("--at {}: no such checkpoint in {}; {near}{begun}", arguments.at, arguments.run.display())));
     };
-    let checkpoint = checkpoint.canonicalize().map_err(Error::file(checkpoint))?;
-    for experiment in &mut experiments {
-        experiment.parent = Some(ParentSpec {
-            run_id: Some(run_id_of(&arguments.run, experiment)),
-            sha256: Some(Checkpoint::sha256(&checkpoint)?),
-            checkpoint: checkpoint.clone(),
-        });
+    let checkpoint = absolute(checkpoint);
+    let (run_id, sha256) = (Checkpoint::read(&checkpoint)?.run_id, Checkpoint::sha256(&checkpoint)?);
+    for experiment in &mut asked.written.experiments {
+        let (checkpoint, run_id, sha256) = (checkpoint.clone(), Some(run_id.clone()), Some(sha256.clone()));
+        experiment.parent = Some(ParentSpec { checkpoint, run_id, sha256 });
     }
     let run = RunArguments {
         file: arguments.run.join("experiment.toml"),
@@ -39,7 +42,8 @@ pub fn branch(arguments: &BranchArguments, extend: impl Fn(&mut App)) -> Result<
         resume: arguments.resume,
         profile: false,
         cohort: None,
+        also: arguments.also.clone(),
         common: arguments.common.clone(),
     };
-    train(experiments, &run, extend)
+    train(&asked, &run, extend)
 }

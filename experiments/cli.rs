@@ -2,10 +2,11 @@
 
 use crate::figures::Paper;
 use crate::plot::{By, View};
+use crate::search::Asked;
 use crate::toy;
 use clap::{Args, Parser, Subcommand};
 use optogen::Result;
-use optogen::experiment::{Changes, Experiment, load_with};
+use optogen::experiment::{Changes, Experiment};
 use std::path::{Path, PathBuf};
 
 /// Trains small transformers and watches in-context learning form.
@@ -83,6 +84,9 @@ pub struct RunArguments {
     /// Models that step together as one stack [default: 1 on a CPU, all of a shape on a GPU].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub cohort: Option<u32>,
+    /// Where else to look.
+    #[command(flatten)]
+    pub also: DataArguments,
     /// What all understand.
     #[command(flatten)]
     pub common: CommonArguments,
@@ -130,6 +134,9 @@ pub struct ReplayArguments {
     /// Leaves alone what was replayed to the end, and does the rest.
     #[arg(long)]
     pub resume: bool,
+    /// Where else to look.
+    #[command(flatten)]
+    pub also: DataArguments,
     /// What all understand.
     #[command(flatten)]
     pub common: CommonArguments,
@@ -154,10 +161,10 @@ pub struct OnTopArguments {
 
 impl OnTopArguments {
     /// The experiments that this makes of a run folder's.
-    pub fn experiments(&self, run: &Path) -> Result<Vec<Experiment>> {
+    pub fn experiments(&self, run: &Path) -> Result<Asked<Experiment>> {
         toy::refuse(&run.join("experiment.toml"))?;
         let changes = Changes { scale: self.scale.as_deref(), sets: &self.sets, grids: &self.grids };
-        load_with(&run.join("experiment.toml"), self.with.as_deref(), &changes)
+        Asked::of_run(run, self.with.as_deref(), &changes)
     }
 
     /// Whether it changes nothing.
@@ -183,6 +190,9 @@ pub struct BranchArguments {
     /// Goes on with branches that were interrupted; those that are finished are only shown.
     #[arg(long)]
     pub resume: bool,
+    /// Where else to look.
+    #[command(flatten)]
+    pub also: DataArguments,
     /// What all understand.
     #[command(flatten)]
     pub common: CommonArguments,
@@ -228,6 +238,9 @@ pub struct PlotArguments {
     /// A dashed horizontal line; may be given several times.
     #[arg(long = "baseline", value_name = "NAME=VALUE", value_parser = baseline)]
     pub baselines: Vec<(String, f64)>,
+    /// Where else to look for what sequences are drawn from.
+    #[command(flatten)]
+    pub also: DataArguments,
     /// Only evaluations that lie at least so many sequences apart.
     #[arg(long, value_name = "SEQUENCES")]
     pub every: Option<u64>,
@@ -264,6 +277,14 @@ pub struct VerifyArguments {
     /// Run folders, or folders that hold some.
     #[arg(required = true, value_name = "DIR")]
     pub folders: Vec<PathBuf>,
+}
+
+/// Where else to look for what an experiment names.
+#[derive(Args, Clone, Default)]
+pub struct DataArguments {
+    /// A further folder to look in for banks, files of sequences and checkpoints that do not lie where they were; may be given several times.
+    #[arg(long = "data", value_name = "DIR")]
+    pub data: Vec<PathBuf>,
 }
 
 /// What all that compute understand.

@@ -1,13 +1,19 @@
 //! `optogen import`: a run of the published code becomes a run folder of ours.
 
 use crate::cli::ImportArguments;
+use crate::identity::Identity;
+use crate::search::absolute;
 use candle_core::Device;
 use optogen::checkpoint::{Checkpoint, folder_at};
-use optogen::experiment::{EvaluatorSpec, Experiment, OptimiserName, beyond_outputs};
+use optogen::components::Run;
+use optogen::experiment::{
+    BANK_KEY, EMBEDDED_BANK, EMBEDDED_SHA256, EvaluatorSpec, Experiment, Input, OptimiserName, beyond_outputs, donor_key, evaluator_key,
+};
 use optogen::log::{RunRow, write_run_row};
 use optogen::run_folder::RunFolder;
+use optogen::say::note;
 use optogen::transformer::Architecture;
-use optogen::{Error, Result, durable, say};
+use optogen::{Error, Result, content, durable};
 use optogen_data::reference::{Graft, PublishedCheckpoint, read_config, read_eqx};
 use optogen_data::{evaluation_names, read_evaluation};
 use optogen_systems::run::Clock;
@@ -40,7 +46,14 @@ pub fn import(arguments: &ImportArguments) -> Result<u8> {
         pass.donor = Some(Path::new("donors").join(&pass.name));
     }
 
-    let folder = RunFolder::open(&arguments.out, &experiment.run_id(), false)?;
+    let named = experiment.clone();
+    let mut inputs = Vec::from_iter(bank_of(&mut experiment));
+    inputs.extend(evaluations_of(&experiment, arguments.eval_data.as_deref())?);
+    for (graft, donor) in grafts.iter().zip(&donors) {
+        inputs.push(donor_of(&graft.pass, donor)?);
+    }
+    let identity = Identity::of(&arguments.out, &experiment, &inputs, named);
+    let folder = RunFolder::open(&arguments.out, &identity.run_id, false)?;
     for (graft, donor) in grafts.iter().zip(donors) {
         donor.write(&folder.path().join("donors").join(&graft.pass))?;
     }
@@ -53,7 +66,7 @@ pub fn import(arguments: &ImportArguments) -> Result<u8> {
     }
     let mut sequences = 0;
     for published in published {
-        let checkpoint = checkpoint(&experiment, published);
+        let checkpoint = checkpoint(&experiment, identity.run_id.clone(), published);
         checkpoint.write(&folder_at(&folder.checkpoints(), checkpoint.sequences))?;
         sequences = sequences.max(checkpoint.sequences);
     }
@@ -67,7 +80,7 @@ pub fn import(arguments: &ImportArguments) -> Result<u8> {
         started: Clock::new(0.0).started,
         ..RunRow::default()
     };
-    write_run_row(&folder, &experiment.run(experiment.run_id()), &row)?;
+    write_run_row(&folder, &Run { inputs, ..experiment.run(identity.run_id) }, &row)?;
     println!("{}", folder.path().display());
     Ok(0)
 }
@@ -76,14 +89,48 @@ pub fn import(arguments: &ImportArguments) -> Result<u8> {
 fn read_checkpoint(path: &Path, architecture: &Architecture, optimiser: OptimiserName) -> Result<PublishedCheckpoint> {
     let published = read_eqx(path, architecture, optimiser)?;
     if published.rounded {
-        say::note(format!("warning: {}: its numbers are in float64 (JAX with x64), and are rounded to float32", path.display()));
+        note(format!("warning: {}: its numbers are in float64 (JAX with x64), and are rounded to float32", path.display()));
     }
     Ok(published)
 }
 
-fn checkpoint(experiment: &Experiment, published: PublishedCheckpoint) -> Checkpoint {
+/// The bank that a run of the published code read; what it held is not known where it is not there any more, which need not be.
+fn bank_of(experiment: &mut Experiment) -> Option<Input> {
+    let path = experiment.data.bank.clone().filter(|bank| bank != Path::new("one_hot"))?;
+    let there = path.exists() || path == Path::new(EMBEDDED_BANK);
+    let read = || content::of_bank(&optogen_data::load_bank(&experiment.data, &Device::Cpu)?);
+    let sha256 = if there { read() } else { Ok(None) };
+    let sha256 = sha256.unwrap_or_else(|error| {
+        note(format!("warning: data.bank: {error}; what it held is not recorded"));
+        None
+    });
+    let path = match &sha256 {
+        Some(embedded) if embedded == EMBEDDED_SHA256 => EMBEDDED_BANK.into(),
+        Some(_) => absolute(&path),
+        None => path,
+    };
+    experiment.data.bank = Some(path.clone());
+    Some(Input { key: BANK_KEY.into(), path, sha256 })
+}
+
+/// The sequences of its evaluators, which go into the run folder.
+fn evaluations_of(experiment: &Experiment, evaluation: Option<&Path>) -> Result<Vec<Input>> {
+    let one = |(evaluator, file): (&EvaluatorSpec, &Path)| {
+        let set = read_evaluation(file, &evaluator.name)?;
+        let sha256 = Some(content::of_sequences(&set.examples, &set.labels, [set.n, set.pairs, set.features]));
+        Ok(Input { key: evaluator_key(&evaluator.name), path: EVALUATION.into(), sha256 })
+    };
+    evaluation.into_iter().flat_map(|file| experiment.evaluators.iter().map(move |evaluator| (evaluator, file))).map(one).collect()
+}
+
+/// A donor, as its checkpoint will be in the run folder.
+fn donor_of(pass: &str, donor: &Checkpoint) -> Result<Input> {
+    Ok(Input { key: donor_key(pass), path: Path::new("donors").join(pass), sha256: Some(donor.sha256_as_written()?) })
+}
+
+fn checkpoint(experiment: &Experiment, run_id: String, published: PublishedCheckpoint) -> Checkpoint {
     Checkpoint {
-        run_id: experiment.run_id(),
+        run_id,
         sequences: published.sequences,
         steps: published.optimiser.0,
         experiment: experiment.to_toml(),
@@ -102,7 +149,8 @@ fn read_graft(graft: &Graft, features: usize) -> Result<Checkpoint> {
         return Err(Error::input(&graft.config, message));
     }
     let architecture = Architecture::new(&experiment, features, experiment.data.bank.as_deref() == Some(Path::new("one_hot")));
-    Ok(checkpoint(&experiment, read_checkpoint(&graft.checkpoint, &architecture, experiment.train.optimiser.name)?))
+    let published = read_checkpoint(&graft.checkpoint, &architecture, experiment.train.optimiser.name)?;
+    Ok(checkpoint(&experiment, experiment.run_id(), published))
 }
 
 /// Takes out the evaluators with labels that the model has no outputs for, with a line for each: the published code evaluates them all the same.
@@ -119,7 +167,7 @@ fn leave_out_evaluators(experiment: &mut Experiment, evaluation: Option<&Path>) 
         };
         match why {
             None => kept.push(evaluator),
-            Some(why) => say::note(format!("warning: {why}; this evaluator is left out")),
+            Some(why) => note(format!("warning: {why}; this evaluator is left out")),
         }
     }
     experiment.evaluators = kept;
@@ -130,6 +178,6 @@ fn leave_out_evaluators(experiment: &mut Experiment, evaluation: Option<&Path>) 
 fn features(experiment: &Experiment, evaluation: Option<&Path>) -> Result<usize> {
     match (evaluation, experiment.evaluators.first()) {
         (Some(file), Some(first)) => Ok(read_evaluation(file, &first.name)?.features),
-        _ => Ok(optogen_data::load_bank(&experiment.data, Path::new("."), &Device::Cpu)?.features),
+        _ => Ok(optogen_data::load_bank(&experiment.data, &Device::Cpu)?.features),
     }
 }

@@ -1,18 +1,22 @@
 //! Sentences: the program optogen, and the experiment files of the papers.
 
 pub mod branch;
+pub mod changed;
 pub mod cli;
 pub mod device;
 pub mod draw;
 pub mod evaluators;
 pub mod figures;
+pub mod identity;
 pub mod import;
+pub mod inputs;
 pub mod logs;
 pub mod outcome;
 pub mod picture;
 pub mod plot;
 pub mod replay;
 pub mod run;
+pub mod search;
 mod signals;
 pub mod sites;
 pub mod table;

@@ -1,18 +1,21 @@
 //! `optogen replay`: evaluates the checkpoints of runs again, with further interventions, hooks and measures.
 
+use crate::changed::IN_A_REPLAY;
 use crate::cli::ReplayArguments;
 use crate::device;
 use crate::evaluators::evaluators;
+use crate::identity::Identity;
+use crate::inputs::{Inputs, Purpose, Resolved};
 use crate::logs::source_run;
 use crate::outcome::{Outcome, quoted, tell};
 use crate::run::{check_checkpoint, warn};
+use crate::search::Asked;
 use bevy_ecs::prelude::*;
 use candle_core::Device;
 use optogen::bank::ClassBank;
 use optogen::checkpoint::{Checkpoint, list};
-use optogen::clamp::Donors;
-use optogen::components::{Evaluator, Model, Run, Status};
-use optogen::experiment::{Experiment, check_bank};
+use optogen::components::{Evaluator, Model, Run, Source, Status};
+use optogen::experiment::{Experiment, Input, by_content, check_bank};
 use optogen::log::{Closing, RunLog, RunRow, Tallies, read_run_status, write_run_row};
 use optogen::look::writing;
 use optogen::run_folder::RunFolder;
@@ -27,6 +30,7 @@ use optogen_systems::spawn::{place, recall, spawn_measured};
 use optogen_systems::stage::{Begin, StagePlugin};
 use optogen_systems::weigh::WeighPlugin;
 use optogen_systems::{app, use_threads};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -68,6 +72,9 @@ struct Variant {
     run_id: String,
     experiment: Experiment,
     evaluators: Vec<Evaluator>,
+    /// As its folder has it.
+    written: Experiment,
+    inputs: Vec<Input>,
 }
 
 /// How a variant's replay went: its name, its folder and its status.
@@ -82,14 +89,16 @@ const GROUP: usize = 16;
 
 /// All variants of a run, group by group, each in one pass over the checkpoints.
 fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Result<Vec<Outcome>> {
-    let source = source_run(run)?;
-    let experiments = arguments.on_top.experiments(run)?;
+    let kept = source_run(run)?;
+    let asked = arguments.on_top.experiments(run)?;
+    IN_A_REPLAY.check(&asked)?;
+    let reader = Inputs::new(device, &arguments.also.data, Purpose::Evaluating)?;
     let checkpoints = spread(list(&run.join("checkpoints"))?, arguments.spread);
     let Some((first_at, first)) = checkpoints.first() else {
         return Err(Error::Invalid(format!("{}: there are no checkpoints to replay", run.display())));
     };
-    let read = |path: &Path| match &source {
-        Some(source) => Checkpoint::read_of(&source.status().run_id, path),
+    let read = |path: &Path| match &kept {
+        Some(kept) => Checkpoint::read_of(&kept.status().run_id, path),
         None => Checkpoint::read(path),
     };
     let first_read = read(first)?;
@@ -100,11 +109,12 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Resul
     let mut bank: Option<(Entity, ClassBank)> = None;
     let (mut variants, mut idle): (Vec<Variant>, _) = (Vec::new(), Vec::new());
     let last = checkpoints.last().map_or(0, |(at, _)| *at);
-    for experiment in experiments {
+    for written in &asked.written.experiments {
+        let Resolved { experiment, inputs, bank: read, given, donors } = reader.find(written, &asked)?;
         let architecture = first_read.architecture(&experiment, first)?;
         check_checkpoint(&first_read, &architecture, first)?;
-        if bank.is_none() && experiment.evaluators.iter().any(|evaluator| evaluator.file.is_none()) {
-            let read = optogen_data::load_bank(&experiment.data, Path::new("."), device)?;
+        // It is the same for all: what a model was trained on cannot be changed.
+        if let Some(read) = read.filter(|_| bank.is_none()) {
             bank = Some((world.spawn(read.clone()).id(), read));
         }
         if let Some((_, bank)) = &bank {
@@ -114,23 +124,23 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Resul
         let same = variants.iter().find(|other| same_sequences(&other.experiment, &experiment));
         let own = match same {
             Some(other) => other.evaluators.clone(),
-            None => evaluators(&experiment, &architecture, bank.as_ref().map(|(_, bank)| bank), device)?,
+            None => evaluators(&experiment, &architecture, bank.as_ref().map(|(_, bank)| bank), &given)?,
         };
-        let donors = Donors::load(&experiment)?;
         idle.extend(check_interventions(&experiment, &architecture, &own, true, &donors, *first_at..=last)?);
         world.get_resource_or_init::<DonorShelf>().0.extend(donors);
         let sizes: Vec<_> = own.iter().map(|one| (one.name.clone(), one.count(), one.pairs())).collect();
         writing(&experiment, &architecture, &sizes, Some(checkpoints.len() as u64))?;
-        let run_id = if arguments.on_top.is_empty() { run_id_of(run, &experiment) } else { experiment.run_id() };
-        variants.push(Variant { run_id, experiment, evaluators: own });
+        let (run_id, written) = named(&experiment, &inputs, &asked, asked.written.settled(written), arguments);
+        variants.push(Variant { run_id, experiment, evaluators: own, written, inputs });
     }
+    let source = Source { run_id: source_id(&asked), checkpoints: BTreeMap::new() };
 
     warn(idle);
     let bank = bank.map(|(entity, _)| entity);
     let (mut outcomes, mut waiting) = (Vec::new(), Vec::new());
     for variant in variants {
         let folder = RunFolder::open(&arguments.out, &variant.run_id, arguments.resume)?;
-        if is_done(&folder, last) {
+        if is_done(&folder, last, &manifests(&checkpoints)) {
             let (run_id, folder) = (variant.run_id, folder.path().to_owned());
             outcomes.push(Outcome { run_id, folder, status: Status::Finished, again: again(run, arguments) });
         } else {
@@ -139,7 +149,7 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Resul
     }
     while !waiting.is_empty() {
         let group = waiting.drain(..waiting.len().min(GROUP)).collect();
-        let group = replay_group(world, group, (&checkpoints, &read), bank, arguments, device)?;
+        let group = replay_group(world, group, (&checkpoints, &read), bank, &source, arguments, device)?;
         outcomes.extend(group.into_iter().map(|(run_id, folder, status)| Outcome { run_id, folder, status, again: again(run, arguments) }));
     }
     Ok(outcomes)
@@ -155,15 +165,46 @@ fn again(run: &Path, arguments: &ReplayArguments) -> String {
     on_top.sets.iter().for_each(|set| option("--set", set.clone()));
     on_top.grids.iter().for_each(|grid| option("--grid", grid.clone()));
     arguments.spread.iter().for_each(|spread| option("--spread", spread.to_string()));
+    arguments.also.data.iter().for_each(|folder| option("--data", folder.display().to_string()));
     option("--out", arguments.out.display().to_string());
     words.push("--resume".into());
     words.join(" ")
 }
 
-/// Whether a variant was replayed before, up to the last checkpoint. A row that cannot be read is of no replay that was finished.
-fn is_done(folder: &RunFolder, last: u64) -> bool {
+/// The name of a variant, and its experiment as its folder has it: without changes it is that of the run itself.
+fn named(
+    experiment: &Experiment,
+    inputs: &[Input],
+    asked: &Asked<Experiment>,
+    settled: Experiment,
+    arguments: &ReplayArguments,
+) -> (String, Experiment) {
+    if !arguments.on_top.is_empty() {
+        let identity = Identity::of(&arguments.out, experiment, inputs, settled);
+        return (identity.run_id, identity.former.unwrap_or_else(|| experiment.clone()));
+    }
+    let run_id = source_id(asked);
+    let now = by_content(experiment, inputs).run_id() == run_id;
+    (run_id, if now { experiment.clone() } else { settled })
+}
+
+/// The name of the run that is replayed.
+fn source_id(asked: &Asked<Experiment>) -> String {
+    asked.run.as_ref().map_or_else(String::new, |run| run.run_id.clone())
+}
+
+/// SHA-256 of the manifests of checkpoints, by sequences seen; of those that have none, nothing.
+fn manifests(checkpoints: &[(u64, PathBuf)]) -> BTreeMap<u64, String> {
+    checkpoints.iter().filter_map(|(at, path)| Some((*at, Checkpoint::sha256(path).ok()?))).collect()
+}
+
+/// Whether a variant was replayed before, at these checkpoints. A row that cannot be read is of no replay that was finished.
+fn is_done(folder: &RunFolder, last: u64, manifests: &BTreeMap<u64, String>) -> bool {
     let row = folder.table("run");
-    row.exists() && read_run_status(&row).is_ok_and(|row| row.status == REPLAYED && row.sequences == last)
+    let same = |checkpoints: &BTreeMap<u64, String>| checkpoints == manifests;
+    row.exists()
+        && read_run_status(&row)
+            .is_ok_and(|row| row.status == REPLAYED && row.sequences == last && row.checkpoints.as_ref().is_none_or(same))
 }
 
 /// A group of variants in one pass over the checkpoints.
@@ -172,18 +213,20 @@ fn replay_group(
     group: Vec<(Variant, RunFolder)>,
     (checkpoints, read): (&[(u64, PathBuf)], &dyn Fn(&Path) -> Result<Checkpoint>),
     bank: Option<Entity>,
+    source: &Source,
     arguments: &ReplayArguments,
     device: &Device,
 ) -> Result<Vec<Replayed>> {
     let mut models = Vec::new();
-    for (Variant { run_id, experiment, evaluators }, folder) in group {
+    for (Variant { run_id, experiment, evaluators, written, inputs }, folder) in group {
+        let run = Run { inputs, source: Some(source.clone()), ..written.run(run_id.clone()) };
         let file = folder.path().join("experiment.toml");
-        durable::write_file(&file, |to| to.write_all(experiment.to_toml().as_bytes()).map_err(Error::file(&file)))?;
+        durable::write_file(&file, |to| to.write_all(run.toml.as_bytes()).map_err(Error::file(&file)))?;
         // Nothing is trained.
         let tables: Vec<String> = experiment.tables().into_iter().filter(|table| table != "train").collect();
         let log = RunLog::create(&folder, &tables)?;
         let model = spawn_measured(world, bank, run_id, experiment, evaluators);
-        world.entity_mut(model).insert((folder, log, Clock::new(0.0)));
+        world.entity_mut(model).insert((folder, log, Clock::new(0.0), run));
         models.push(model);
     }
     let (mut sequences, mut damaged) = (0, None);
@@ -197,6 +240,12 @@ fn replay_group(
                 place(world, &models, Transformer::new(architecture, parameters)?, checkpoint.sequences);
                 world.run_schedule(Begin);
                 sequences = *at;
+                let manifest = Checkpoint::sha256(path)?;
+                for &model in &models {
+                    if let Some(source) = world.get_mut::<Run>(model).and_then(|run| run.into_inner().source.as_mut()) {
+                        source.checkpoints.insert(*at, manifest.clone());
+                    }
+                }
             }
             Err(error) => damaged = Some(error.to_string()),
         }
@@ -260,10 +309,4 @@ fn finish(
     let replayed = (own.run_id.clone(), folder.path().to_owned(), status);
     world.despawn(model);
     Ok(replayed)
-}
-
-/// The run's name as its folder has it; a folder that was renamed has the experiment's.
-pub(crate) fn run_id_of(run: &Path, experiment: &Experiment) -> String {
-    let name = run.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix("run="));
-    name.map_or_else(|| experiment.run_id(), str::to_owned)
 }

@@ -2,16 +2,18 @@
 
 use crate::cli::RunArguments;
 use crate::evaluators::{evaluators, write_evaluators};
+use crate::identity::{Identity, tell_what_begins};
+use crate::inputs::{Inputs, Purpose, Resolved};
 use crate::outcome::{Outcome, quoted, tell};
+use crate::search::Asked;
 use crate::{device, signals, toy};
 use bevy_app::App;
 use bevy_ecs::prelude::*;
 use candle_core::Device;
 use optogen::bank::ClassBank;
-use optogen::checkpoint::{Checkpoint, forget_recovery_points_after, latest_verified};
-use optogen::clamp::Donors;
-use optogen::components::{Active, Evaluator, Status};
-use optogen::experiment::{DataSpec, Experiment, ParentSpec, check_bank, has_table, load};
+use optogen::checkpoint::{Checkpoint, forget_recovery_points_after, latest_verified, list};
+use optogen::components::{Active, Evaluator, Run, Status};
+use optogen::experiment::{DataSpec, Experiment, Input, ParentSpec, TrainSpec, check_bank, has_table};
 use optogen::log::{RunLog, RunStatus, SavedTables, read_run_status};
 use optogen::look::writing;
 use optogen::run_folder::RunFolder;
@@ -39,16 +41,15 @@ pub fn run(arguments: &RunArguments, extend: impl Fn(&mut App)) -> Result<u8> {
     if has_table(&arguments.file, "toy")? {
         return toy::run(arguments, extend);
     }
-    let experiments = load(&arguments.file, &arguments.changes())?;
-    train(experiments, arguments, extend)
+    train(&Asked::of_file(&arguments.file, &arguments.changes())?, arguments, extend)
 }
 
 /// Trains these experiments as the arguments say.
-pub(crate) fn train(experiments: Vec<Experiment>, arguments: &RunArguments, extend: impl Fn(&mut App)) -> Result<u8> {
+pub(crate) fn train(asked: &Asked<Experiment>, arguments: &RunArguments, extend: impl Fn(&mut App)) -> Result<u8> {
     let device = device::device(&arguments.common.device)?;
     let mut app = app_for(arguments, &device, extend)?;
     let world = app.world_mut();
-    let plans = plan(world, experiments, &device, arguments)?;
+    let plans = plan(world, asked, &device, arguments)?;
     let mut runs = Vec::new();
     for plan in plans {
         runs.push(start(world, plan, arguments)?);
@@ -115,37 +116,50 @@ pub(crate) fn step_to_the_end(world: &mut World, runs: Vec<Started>, out: &Path)
 /// A run that can be done, checked before anything is written.
 struct Plan {
     experiment: Experiment,
+    identity: Identity<Experiment>,
+    inputs: Vec<Input>,
     bank: Entity,
     evaluators: Vec<Evaluator>,
     parent: Option<Checkpoint>,
 }
 
-fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device, arguments: &RunArguments) -> Result<Vec<Plan>> {
+fn plan(world: &mut World, asked: &Asked<Experiment>, device: &Device, arguments: &RunArguments) -> Result<Vec<Plan>> {
     let mut memory = RunsMemory::new(device.is_cpu());
-    let mut banks: Vec<(DataSpec, Entity, ClassBank)> = Vec::new();
+    let reader = Inputs::new(device, &arguments.also.data, Purpose::Training)?;
+    let (mut banks, mut known): (Vec<(DataSpec, Entity)>, HashSet<String>) = Default::default();
     let (mut plans, mut idle) = (Vec::new(), Vec::new());
-    for experiment in experiments {
+    for written in &asked.written.experiments {
+        let Resolved { mut experiment, mut inputs, bank, given, donors } = reader.find(written, asked)?;
+        let bank = bank.ok_or_else(|| Error::Internal("a run without a class bank".into()))?;
         let data = &experiment.data;
         let same = |other: &DataSpec| other.bank == data.bank && other.dataset == data.dataset && other.classes == data.classes;
-        let (entity, bank) = match banks.iter().find(|(other, ..)| same(other)) {
-            Some((_, entity, bank)) => (*entity, bank.clone()),
+        let entity = match banks.iter().find(|(other, _)| same(other)) {
+            Some((_, entity)) => *entity,
             None => {
-                // A relative path was made to begin with the experiment file's folder where it lies there.
-                let bank = optogen_data::load_bank(data, Path::new("."), device)?;
                 memory.add_bank(&bank);
                 let entity = world.spawn(bank.clone()).id();
-                banks.push((data.clone(), entity, bank.clone()));
-                (entity, bank)
+                banks.push((data.clone(), entity));
+                entity
             }
         };
         check_bank(&experiment, &bank.name, bank.classes, bank.exemplars)?;
         let architecture = architecture(&experiment, &bank);
-        if !is_finished(&experiment.run_id(), arguments) {
+        let identity = Identity::of(&arguments.out, &experiment, &inputs, asked.written.settled(written));
+        if !known.insert(identity.run_id.clone()) {
+            let message = format!("the sweep asks for the same run twice ({}): all that it reads is the same", identity.run_id);
+            return Err(Error::Invalid(message));
+        }
+        if !is_finished(&identity.run_id, arguments) {
             memory.add(&experiment, &architecture).map_err(|message| Error::input(&arguments.file, message))?;
         }
-        let evaluators = evaluators(&experiment, &architecture, Some(&bank), device)?;
-        let parent = experiment.parent.as_ref().map(|parent| read_parent(parent, &experiment, &architecture)).transpose()?;
-        let donors = Donors::load(&experiment)?;
+        let evaluators = evaluators(&experiment, &architecture, Some(&bank), &given)?;
+        let mut parent = None;
+        if !has_checkpoints(&arguments.out, &identity.run_id)
+            && let Some(spec) = &mut experiment.parent
+        {
+            reader.parent(spec, asked, &mut inputs)?;
+            parent = Some(read_parent(spec, &experiment.train, &architecture)?);
+        }
         let seen = parent.as_ref().map_or(0, |parent| parent.sequences)..=experiment.train.total();
         idle.extend(check_interventions(&experiment, &architecture, &evaluators, false, &donors, seen)?);
         world.get_resource_or_init::<DonorShelf>().0.extend(donors);
@@ -155,7 +169,11 @@ fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device, argume
                 eprintln!("{}", hook.told());
             }
         }
-        plans.push(Plan { experiment, bank: entity, evaluators, parent });
+        plans.push(Plan { experiment, identity, inputs, bank: entity, evaluators, parent });
+    }
+    if arguments.resume {
+        let launched: Vec<_> = plans.iter().map(|plan| plan.identity.launched(&plan.experiment, &plan.inputs)).collect();
+        tell_what_begins(&arguments.out, &launched, arguments.common.quiet)?;
     }
     warn(idle);
     Ok(plans)
@@ -174,19 +192,18 @@ pub(crate) fn warn(mut idle: Vec<String>) {
     idle.iter().for_each(|line| say::note(format!("warning: {line}")));
 }
 
-/// The checkpoint from which a run goes on.
-fn read_parent(parent: &ParentSpec, experiment: &Experiment, architecture: &Architecture) -> Result<Checkpoint> {
+/// Whether a run has checkpoints of its own from which it may go on.
+fn has_checkpoints(out: &Path, run_id: &str) -> bool {
+    let folder = out.join(format!("run={run_id}"));
+    ["checkpoints", "recovery"].iter().any(|kind| list(&folder.join(kind)).is_ok_and(|all| !all.is_empty()))
+}
+
+/// The checkpoint from which a run goes on that has none of its own.
+fn read_parent(parent: &ParentSpec, train: &TrainSpec, architecture: &Architecture) -> Result<Checkpoint> {
     let path = &parent.checkpoint;
-    if !path.is_dir() {
-        return Err(Error::Invalid(format!("parent.checkpoint: there is no checkpoint folder {}", path.display())));
-    }
-    let found = Checkpoint::sha256(path)?;
-    if let Some(wanted) = parent.sha256.as_ref().filter(|wanted| **wanted != found) {
-        return Err(Error::damaged(path, format!("not the checkpoint of parent.sha256: it is {found}, not {wanted}")));
-    }
     let checkpoint = Checkpoint::read(path)?;
-    check_checkpoint(&checkpoint, architecture, path)?;
-    let (batch, total) = (experiment.train.batch as u64, experiment.train.total());
+    check_checkpoint(&checkpoint, architecture, path).map_err(|error| Error::Invalid(format!("parent.checkpoint: {error}")))?;
+    let (batch, total) = (train.batch as u64, train.total());
     if checkpoint.sequences >= total || !checkpoint.sequences.is_multiple_of(batch) {
         return Err(Error::Invalid(format!(
             "parent.checkpoint: {} sequences seen; to go on, train.sequences must be more (it is {total}), and train.batch ({batch}) divide it",
@@ -210,8 +227,8 @@ pub(crate) struct Started {
 }
 
 fn start(world: &mut World, plan: Plan, arguments: &RunArguments) -> Result<Started> {
-    let Plan { experiment, bank, evaluators, parent } = plan;
-    let run_id = experiment.run_id();
+    let Plan { experiment, identity, inputs, bank, evaluators, parent } = plan;
+    let run_id = identity.run_id;
     let found = Found::open(&run_id, &experiment.tables(), arguments)?;
     let folder = found.folder.path().to_owned();
     if found.finished {
@@ -221,16 +238,22 @@ fn start(world: &mut World, plan: Plan, arguments: &RunArguments) -> Result<Star
     if let Some(checkpoint) = &found.checkpoint {
         check_checkpoint(checkpoint, &architecture(&experiment, &features), &folder)?;
     }
-    let begin = match found.checkpoint.clone().or(parent) {
-        Some(checkpoint) => StartingPoint::from_checkpoint(checkpoint),
-        None => StartingPoint::initial(&experiment, &features)?,
+    let begin = match (found.checkpoint.clone().or(parent), &experiment.parent) {
+        (Some(checkpoint), _) => StartingPoint::from_checkpoint(checkpoint),
+        // Its own checkpoints were there, and damaged.
+        (None, Some(spec)) => {
+            let architecture = architecture(&experiment, &features);
+            StartingPoint::from_checkpoint(read_parent(spec, &experiment.train, &architecture)?)
+        }
+        (None, None) => StartingPoint::initial(&experiment, &features)?,
     };
-    let kept = found.go_on(&experiment.to_toml(), begin.sequences)?;
+    let run = Run { inputs, ..identity.former.as_ref().unwrap_or(&experiment).run(run_id.clone()) };
+    let kept = found.go_on(&run.toml, begin.sequences)?;
     if experiment.evaluation.write {
         write_evaluators(&folder.join("evaluation.h5"), &evaluators, &features)?;
     }
     let model = spawn_model(world, bank, run_id.clone(), experiment, evaluators, begin)?;
-    world.entity_mut(model).insert(kept);
+    world.entity_mut(model).insert((kept, run));
     Ok(Started { run_id, folder, entity: Some(model) })
 }
 

@@ -2,22 +2,27 @@
 
 use crate::cli::RunArguments;
 use crate::draw::{Axis, CLEARLY_APART, Figure, Legend, Panel, Series};
+use crate::identity::{Identity, tell_what_begins};
+use crate::inputs::{check_folders, found};
 use crate::logs::Rows;
 use crate::outcome::{Outcome, exit_code};
 use crate::run::{Found, Started, app_for, step_to_the_end};
+use crate::search::Asked;
 use bevy_app::App;
 use bevy_ecs::world::World;
 use candle_core::Device;
 use comfy_table::presets::ASCII_HORIZONTAL_ONLY;
 use comfy_table::{Cell, CellAlignment, LineStyle, Table};
-use optogen::experiment::{has_table, load_as};
+use optogen::components::Run;
+use optogen::content;
+use optogen::experiment::{Input, has_table};
 use optogen::log::KeptRun;
 use optogen::memory::{Budget, product};
 use optogen::toy::{BYTES_A_DIMENSION, ToyExperiment, ToyStart, Vector, drawn_vectors};
 use optogen::{Error, Result};
 use optogen_data::read_toy_vectors;
 use optogen_systems::toy::spawn_toy;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Runs every toy model that the arguments ask for; returns the exit code.
 ///
@@ -31,18 +36,12 @@ pub fn run(arguments: &RunArguments, extend: impl Fn(&mut App)) -> Result<u8> {
     if arguments.cohort.is_some() {
         return Err(Error::Invalid("--cohort: toy models are not stacked; leave it out".into()));
     }
-    let experiments: Vec<ToyExperiment> = load_as(&arguments.file, None, &arguments.changes())?;
-    let dimensions = experiments.iter().filter(|one| one.toy.vectors.is_none()).flat_map(|one| one.toy.dimensions());
-    let bytes = dimensions.fold(0, |sum: u128, (_, dimension)| sum.saturating_add(product(&[dimension, BYTES_A_DIMENSION])));
-    Budget::here()
-        .fits(bytes, || format!("toy.dimensions: the vectors of {} runs", experiments.len()))
-        .map_err(|message| Error::input(&arguments.file, message))?;
-    let vectors = experiments.iter().map(vectors).collect::<Result<Vec<_>>>()?;
+    let plans = plan(arguments)?;
     let mut app = app_for(arguments, &Device::Cpu, extend)?;
     let world = app.world_mut();
     let mut runs = Vec::new();
-    for (experiment, vectors) in experiments.iter().zip(vectors) {
-        runs.push(start(world, experiment, vectors, arguments)?);
+    for plan in plans {
+        runs.push(start(world, plan, arguments)?);
     }
     let outcomes = step_to_the_end(world, runs, &arguments.out)?;
     tell(&outcomes, arguments.common.quiet)?;
@@ -60,14 +59,53 @@ pub fn refuse(file: &Path) -> Result<()> {
     }
 }
 
-/// The vectors that an experiment begins with.
-fn vectors(experiment: &ToyExperiment) -> Result<Vec<Vector>> {
-    let toy = &experiment.toy;
-    let Some(file) = &toy.vectors else {
+/// A run that can be done, checked before anything is written.
+struct Plan {
+    experiment: ToyExperiment,
+    identity: Identity<ToyExperiment>,
+    inputs: Vec<Input>,
+    vectors: Vec<Vector>,
+}
+
+fn plan(arguments: &RunArguments) -> Result<Vec<Plan>> {
+    check_folders(&arguments.also.data)?;
+    let asked: Asked<ToyExperiment> = Asked::of_file(&arguments.file, &arguments.changes())?;
+    let drawn = asked.written.experiments.iter().filter(|one| one.toy.vectors.is_none());
+    let dimensions = drawn.flat_map(|one| one.toy.dimensions());
+    let bytes = dimensions.fold(0, |sum: u128, (_, dimension)| sum.saturating_add(product(&[dimension, BYTES_A_DIMENSION])));
+    Budget::here()
+        .fits(bytes, || format!("toy.dimensions: the vectors of {} runs", asked.written.experiments.len()))
+        .map_err(|message| Error::input(&arguments.file, message))?;
+    let mut plans: Vec<Plan> = Vec::new();
+    for written in &asked.written.experiments {
+        let mut experiment = written.clone();
+        let (vectors, inputs) = vectors(&mut experiment, &asked, &arguments.also.data)?;
+        let identity = Identity::of(&arguments.out, &experiment, &inputs, asked.written.settled(written));
+        if plans.iter().any(|other| other.identity.run_id == identity.run_id) {
+            let message = format!("the sweep asks for the same run twice ({}): all that it reads is the same", identity.run_id);
+            return Err(Error::Invalid(message));
+        }
+        plans.push(Plan { experiment, identity, inputs, vectors });
+    }
+    if arguments.resume {
+        let launched: Vec<_> = plans.iter().map(|plan| plan.identity.launched(&plan.experiment, &plan.inputs)).collect();
+        tell_what_begins(&arguments.out, &launched, arguments.common.quiet)?;
+    }
+    Ok(plans)
+}
+
+/// The vectors that an experiment begins with, and the file that they were found in.
+fn vectors(experiment: &mut ToyExperiment, asked: &Asked<ToyExperiment>, data: &[PathBuf]) -> Result<(Vec<Vector>, Vec<Input>)> {
+    let Some(path) = experiment.toy.vectors.clone() else {
         let (truth, init) = experiment.seeds();
-        return Ok(drawn_vectors(&toy.dimensions(), truth, init));
+        return Ok((drawn_vectors(&experiment.toy.dimensions(), truth, init), Vec::new()));
     };
-    let vectors = read_toy_vectors(file, experiment)?;
+    let found = found(asked.wanted("toy.vectors", &path, "file").find(data, |place| {
+        let vectors = read_toy_vectors(place, experiment)?;
+        let sha256 = content::of_vectors(&vectors);
+        Ok((place.to_owned(), vectors, sha256))
+    }))?;
+    let (file, vectors) = (found.path, found.value);
     for (index, clamp) in experiment.interventions.iter().enumerate() {
         let length = vectors.iter().find(|vector| vector.name == clamp.vector).map_or(0, |vector| vector.now.len());
         if let Some(first) = clamp.first.filter(|&first| first > length) {
@@ -75,11 +113,13 @@ fn vectors(experiment: &ToyExperiment) -> Result<Vec<Vector>> {
             return Err(Error::Invalid(format!("{what} in {}, not {first}", file.display())));
         }
     }
-    Ok(vectors)
+    experiment.toy.vectors = Some(file.clone());
+    Ok((vectors, vec![Input { key: "toy.vectors".into(), path: file, sha256: Some(found.sha256) }]))
 }
 
-fn start(world: &mut World, experiment: &ToyExperiment, vectors: Vec<Vector>, arguments: &RunArguments) -> Result<Started> {
-    let run_id = experiment.run_id();
+fn start(world: &mut World, plan: Plan, arguments: &RunArguments) -> Result<Started> {
+    let Plan { experiment, identity, inputs, vectors } = plan;
+    let (experiment, run_id) = (&experiment, identity.run_id);
     let found = Found::open(&run_id, &experiment.tables(), arguments)?;
     let folder = found.folder.path().to_owned();
     if found.finished {
@@ -89,9 +129,10 @@ fn start(world: &mut World, experiment: &ToyExperiment, vectors: Vec<Vector>, ar
         Some(checkpoint) => ToyStart::from_checkpoint(experiment, checkpoint, &folder)?,
         None => ToyStart::initial(experiment, vectors)?,
     };
-    let kept = found.go_on(&experiment.to_toml(), start.steps)?;
+    let run = Run { run_id: run_id.clone(), inputs, ..identity.former.as_ref().unwrap_or(experiment).run() };
+    let kept = found.go_on(&run.toml, start.steps)?;
     let entity = spawn_toy(world, experiment, start);
-    world.entity_mut(entity).insert(kept);
+    world.entity_mut(entity).insert((kept, run));
     Ok(Started { run_id, folder, entity: Some(entity) })
 }
 

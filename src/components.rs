@@ -12,7 +12,7 @@
 
 use crate::bank::ClassBank;
 use crate::batch::{joined, tokens};
-use crate::experiment::{Experiment, FlatValue, HookSpec, InterventionSpec, Schedule};
+use crate::experiment::{Experiment, FlatValue, HookSpec, Input, InterventionSpec, Schedule};
 use crate::heads::HeadMeasures;
 use crate::metrics::Metrics;
 use crate::sampler::{Exhaustive, SequenceSampler, Sequences};
@@ -20,6 +20,7 @@ use crate::transformer::Tokens;
 use crate::{Error, Result};
 use bevy_ecs::prelude::{Component, Entity};
 use candle_core::{Device, Tensor};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -36,6 +37,19 @@ pub struct Run {
     pub checkpoints: Schedule,
     /// Seconds between recovery points.
     pub recovery_seconds: f64,
+    /// The files and checkpoints that the experiment names, and what they held when they were read.
+    pub inputs: Vec<Input>,
+    /// Of a replay, what is replayed.
+    pub source: Option<Source>,
+}
+
+/// The run whose checkpoints are replayed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// Its name.
+    pub run_id: String,
+    /// The checkpoints that were evaluated, by sequences seen: SHA-256 of the manifest of each.
+    pub checkpoints: BTreeMap<u64, String>,
 }
 
 /// One transformer.

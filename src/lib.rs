@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod checksum;
 pub mod clamp;
 pub mod components;
+pub mod content;
 pub mod durable;
 mod error;
 pub mod experiment;

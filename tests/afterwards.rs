@@ -75,7 +75,11 @@ fn a_branch_goes_on_as_its_parent_did() {
     fs::write(&manifest, fs::read_to_string(&manifest).unwrap() + "\n").unwrap();
     let again = home.path().join("again");
     let message = PROGRAM.refused(2, &["run", branch.join("experiment.toml").to_str().unwrap(), "--out", again.to_str().unwrap()]);
-    assert!(message.contains("at-000000001024: not the checkpoint of parent.sha256: it is ") && !again.exists(), "{message}");
+    assert!(
+        message.contains("parent.checkpoint: no checkpoint folder ") && message.contains("at-000000001024: holds something else"),
+        "{message}"
+    );
+    assert!(!again.exists());
     let message = PROGRAM.refused(2, &["branch", run, "--at", "1024", "--out", again.to_str().unwrap(), "--set", "train.sequences=1024"]);
     assert!(message.contains("1024 sequences seen; to go on, train.sequences must be more (it is 1024)"), "{message}");
     let message = PROGRAM.refused(2, &["branch", run, "--at", "1000", "--out", out_text]);

@@ -85,7 +85,7 @@ fn mistakes_in_interventions_are_named() {
         ),
         (
             "site = \"resid_post\"\nlayers = [0]\naction = { copy = { pass = \"other\" } }\n[[pass]]\nname = \"other\"\ndonor = \"nowhere\"",
-            "pass.donor: there is no checkpoint folder nowhere",
+            "pass.other.donor: no checkpoint folder nowhere; looked at\n  ",
         ),
     ] {
         let said = intervention(keys);

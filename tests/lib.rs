@@ -1,5 +1,6 @@
 //! Proof: what the end-to-end tests share.
 
+pub mod files;
 pub mod program;
 pub mod reference;
 pub mod small;

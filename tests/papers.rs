@@ -243,26 +243,13 @@ fn a_replay_that_is_resumed_does_what_is_missing() {
 #[test]
 fn the_analysis_set_gives_the_same_on_any_number_of_threads() {
     let smoke = Smoke::new();
-    let main = smoke.run("main");
+    let (main, base) = (smoke.out("more_classes"), format!("{EXPERIMENTS}/induction/main.toml"));
+    let classes = "data.classes={ train = 20, val = 1816, test = 100 }";
+    PROGRAM.succeed(&["run", &base, "--scale", "smoke", "--set", classes, "--out", text(&main), "--quiet"]);
     let file = format!("{EXPERIMENTS}/induction/replays/main_analysis.toml");
     let replay = |threads: &str| {
         let out = smoke.out(threads);
-        let classes = "data.classes={ train = 20, val = 1816, test = 100 }";
-        PROGRAM.succeed(&[
-            "replay",
-            text(&main),
-            "--with",
-            &file,
-            "--set",
-            classes,
-            "--spread",
-            "1",
-            "--threads",
-            threads,
-            "--out",
-            text(&out),
-            "--quiet",
-        ]);
+        PROGRAM.succeed(&["replay", text(&main), "--with", &file, "--spread", "1", "--threads", threads, "--out", text(&out), "--quiet"]);
         runs(&out).remove(0)
     };
     let (one, two) = (replay("1"), replay("2"));

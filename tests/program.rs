@@ -18,6 +18,11 @@ impl Program {
         Command::new(self.0).args(arguments).output().expect("the program starts")
     }
 
+    /// Runs it to the end, started in this folder.
+    pub fn run_in(&self, folder: &Path, arguments: &[&str]) -> Output {
+        Command::new(self.0).current_dir(folder).args(arguments).output().expect("the program starts")
+    }
+
     /// Starts it.
     pub fn start(&self, arguments: &[&str]) -> Child {
         Command::new(self.0).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts")

@@ -26,7 +26,7 @@ pub fn attention(run: &Run, arguments: &PlotArguments) -> Result<Figure> {
     let (sequences, heads, examples, at, to, values) = (sequences?, heads?, examples?, at?, to?, values?);
     let query = at.iter().copied().fold(0.0, f64::max);
     let groups = match arguments.by {
-        Some(by) => Drawn::of(run, &evaluator)?.groups(by)?,
+        Some(by) => Drawn::of(run, &evaluator, &arguments.also.data)?.groups(by)?,
         None => vec![Group { name: "all".into(), colour: BLACK, members: Vec::new() }],
     };
     let group_of = members(&groups);

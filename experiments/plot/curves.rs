@@ -8,6 +8,7 @@ use crate::logs::{Points, Run};
 use optogen::experiment::Experiment;
 use optogen::metrics::Metrics;
 use optogen::{Error, Result, heads, say};
+use std::path::PathBuf;
 
 /// A metric, a panel for each evaluator, a line for each run.
 pub fn curves(runs: &[Run], arguments: &PlotArguments) -> Result<Figure> {
@@ -27,7 +28,7 @@ pub fn curves(runs: &[Run], arguments: &PlotArguments) -> Result<Figure> {
         let label = if arguments.integrated { format!("{metric}, integrated") } else { metric.to_owned() };
         let mut panel = with_baselines(Panel::new(Axis::of("sequences seen"), Axis::of(&label)).titled(evaluator).with(series), arguments);
         if !arguments.integrated {
-            for at in guesses(runs, evaluator, metric) {
+            for at in guesses(runs, evaluator, metric, &arguments.also.data) {
                 panel = panel.level(at, "a label of the context");
             }
         }
@@ -38,7 +39,7 @@ pub fn curves(runs: &[Run], arguments: &PlotArguments) -> Result<Figure> {
 
 /// What is reached at an evaluator by who knows the labels in the context and not which of them is right: the mean over its own sequences. There is one
 /// for all runs, unless they have different sequences.
-fn guesses(runs: &[Run], evaluator: &str, metric: &str) -> Vec<f64> {
+fn guesses(runs: &[Run], evaluator: &str, metric: &str, data: &[PathBuf]) -> Vec<f64> {
     let mut levels: Vec<f64> = Vec::new();
     let mut drawn: Vec<&Run> = Vec::new();
     for run in runs {
@@ -46,7 +47,7 @@ fn guesses(runs: &[Run], evaluator: &str, metric: &str) -> Vec<f64> {
             continue;
         }
         drawn.push(run);
-        match labels(run, evaluator) {
+        match labels(run, evaluator, data) {
             Ok((labels, pairs)) => levels.extend(guess(&labels, pairs, metric)),
             Err(error) => {
                 say::note(format!("{evaluator}: what a label of the context gets is left out, since its sequences are gone: {error}"))
@@ -157,14 +158,14 @@ mod tests {
     fn the_level_of_a_guess_is_that_of_the_evaluator() {
         let long = "evaluator.0={ name = \"long\", context = 8, burstiness = 4, distractor = true }";
         let runs = [run(&[long]), run(&[long, "seeds.init=7"])];
-        assert_eq!(guesses(&runs, "long", "acc"), [0.5]);
-        let loss = guesses(&runs, "fsl_val_rl", "loss");
+        assert_eq!(guesses(&runs, "long", "acc", &[]), [0.5]);
+        let loss = guesses(&runs, "fsl_val_rl", "loss", &[]);
         assert!(loss.len() == 1 && (loss[0] - 2f64.ln()).abs() < 1e-9, "{loss:?}");
         let shorter = run(&["evaluator.0={ name = \"long\", context = 1, burstiness = 1, distractor = false }"]);
-        assert_eq!(guesses(&[run(&[long]), shorter], "long", "acc"), [0.5, 1.0]);
+        assert_eq!(guesses(&[run(&[long]), shorter], "long", "acc", &[]), [0.5, 1.0]);
         // Sequences that are gone have no level.
         let gone = run(&["evaluator.0={ name = \"long\", file = \"/nowhere.h5\" }"]);
-        assert!(guesses(&[gone], "long", "acc").is_empty());
+        assert!(guesses(&[gone], "long", "acc", &[]).is_empty());
     }
 
     #[test]

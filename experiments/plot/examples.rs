@@ -72,7 +72,7 @@ pub fn traces(run: &Run, arguments: &PlotArguments) -> Result<Figure> {
     let evaluator = evaluator(run, arguments)?;
     let traces = Traces::read(run, &evaluator, metric)?;
     let groups = match arguments.by {
-        Some(by) => Drawn::of(run, &evaluator)?.groups(by)?,
+        Some(by) => Drawn::of(run, &evaluator, &arguments.also.data)?.groups(by)?,
         None => vec![Group { name: "mean".into(), colour: BLACK, members: (0..traces.curves.len()).collect() }],
     };
     let shown = |points| integrated(thinned(points, arguments), arguments);
@@ -96,7 +96,7 @@ pub fn worst(run: &Run, arguments: &PlotArguments) -> Result<Table> {
     let metric = chosen(arguments, "loss", &Metrics::NAMES)?;
     let evaluator = evaluator(run, arguments)?;
     let traces = Traces::read(run, &evaluator, metric)?;
-    let drawn = Drawn::of(run, &evaluator)?;
+    let drawn = Drawn::of(run, &evaluator, &arguments.also.data)?;
     let worst = traces.worst(metric, arguments.worst.unwrap_or(WORST));
     let numbers = |numbers: &[u32]| numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
     let texts = |of: &dyn Fn(usize) -> String| Column::Names(worst.iter().map(|&sequence| of(sequence)).collect());

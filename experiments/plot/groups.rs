@@ -3,13 +3,16 @@
 use super::By;
 use crate::draw::{CLEARLY_APART, Colour, viridis};
 use crate::evaluators::evaluators;
+use crate::inputs::{Inputs, Purpose, Resolved};
 use crate::logs::Run;
+use crate::search::{Asked, KnownRun};
 use candle_core::Device;
 use optogen::bank::ClassBank;
 use optogen::components::{Evaluator, EvaluatorSequences};
+use optogen::experiment::Written;
+use optogen::transformer::Architecture;
 use optogen::{Error, Result};
-use optogen_systems::spawn::architecture;
-use std::path::Path;
+use std::path::PathBuf;
 
 /// More groups cannot be told apart.
 const MOST: usize = 10;
@@ -24,12 +27,18 @@ pub struct Group {
     pub members: Vec<usize>,
 }
 
-/// An evaluator of a run, drawn again, and the bank that it is drawn from.
-fn drawn_again(run: &Run, name: &str) -> Result<(Evaluator, ClassBank)> {
+/// An evaluator of a run, drawn or read again, and the bank that it is drawn from; `data` are further folders in which its bank or file is looked for.
+fn drawn_again(run: &Run, name: &str, data: &[PathBuf]) -> Result<(Evaluator, Option<ClassBank>)> {
     let mut experiment = run.experiment.clone();
+    let known = KnownRun::of(&run.folder, &mut experiment)?;
     experiment.evaluators.retain(|evaluator| evaluator.name == name);
-    let bank = optogen_data::load_bank(&experiment.data, Path::new("."), &Device::Cpu)?;
-    let drawn = evaluators(&experiment, &architecture(&experiment, &bank), Some(&bank), &Device::Cpu)?.pop();
+    // Who takes part in the model's passes has no part in its sequences.
+    (experiment.passes, experiment.parent) = (Vec::new(), None);
+    let written = Written { experiments: Vec::new(), folders: vec![run.folder.clone()] };
+    let asked = Asked { written, run: Some(known) };
+    let Resolved { experiment, bank, given, .. } = Inputs::new(&Device::Cpu, data, Purpose::Evaluating)?.find(&experiment, &asked)?;
+    let features = bank.as_ref().map(|bank| bank.features).or_else(|| Some(given.get(name)?.features)).unwrap_or_default();
+    let drawn = evaluators(&experiment, &Architecture::new(&experiment, features, false), bank.as_ref(), &given)?.pop();
     let lost = || Error::Invalid(format!("{}: there is no evaluator \"{name}\"", run.folder.display()));
     Ok((drawn.ok_or_else(lost)?, bank))
 }
@@ -37,9 +46,9 @@ fn drawn_again(run: &Run, name: &str) -> Result<(Evaluator, ClassBank)> {
 /// The labels of an evaluator's sequences, `[sequence · pair]`, and how many each has, the query's last.
 ///
 /// # Errors
-/// There is no such evaluator, or its bank or file is gone.
-pub fn labels(run: &Run, name: &str) -> Result<(Vec<u32>, usize)> {
-    let (evaluator, _) = drawn_again(run, name)?;
+/// There is no such evaluator, or its bank or file is gone, or does not hold what it held.
+pub fn labels(run: &Run, name: &str, data: &[PathBuf]) -> Result<(Vec<u32>, usize)> {
+    let (evaluator, _) = drawn_again(run, name, data)?;
     let mut labels = Vec::new();
     for chunk in evaluator.sequences.iter() {
         match chunk {
@@ -64,12 +73,12 @@ pub struct Drawn {
 }
 
 impl Drawn {
-    /// Draws an evaluator's sequences again.
+    /// Draws an evaluator's sequences again; `data` are further folders in which its bank or file is looked for.
     ///
     /// # Errors
-    /// There is no such evaluator, or its bank or file is gone.
-    pub fn of(run: &Run, name: &str) -> Result<Self> {
-        let (evaluator, bank) = drawn_again(run, name)?;
+    /// There is no such evaluator, or its bank or file is gone, or does not hold what it held.
+    pub fn of(run: &Run, name: &str, data: &[PathBuf]) -> Result<Self> {
+        let (evaluator, bank) = drawn_again(run, name, data)?;
         let mut all = Self { pairs: evaluator.pairs(), ..Self::default() };
         for chunk in evaluator.sequences.iter() {
             match chunk {
@@ -77,7 +86,7 @@ impl Drawn {
                 EvaluatorSequences::Exhaustive(exhaustive, numbers) => all.classes.extend(exhaustive.sequences(numbers.clone()).classes),
                 EvaluatorSequences::Given(_) => {}
             }
-            let tokens = chunk.tokens(Some(&bank), &Device::Cpu)?;
+            let tokens = chunk.tokens(bank.as_ref(), &Device::Cpu)?;
             all.labels.extend(tokens.labels.flatten_all()?.to_vec1::<u32>()?);
             let features = optogen::ops::pick(&tokens.features, &tokens.examples)?.squeeze(0)?.to_vec3::<f32>()?;
             all.similarities.extend(features.iter().map(|exemplars| cosine(&exemplars[0], &exemplars[1])));

@@ -104,7 +104,8 @@ fn name_of(value: impl ValueEnum) -> String {
 /// An option that was given and that the view does not read is an error.
 fn refuse_what_says_nothing(arguments: &PlotArguments) -> Result<()> {
     use View::{Attention, Curves, Heads, Traces, Worst};
-    let options: [(&str, bool, &[View]); 7] = [
+    let options: [(&str, bool, &[View]); 8] = [
+        ("--data", !arguments.also.data.is_empty(), &[Attention, Traces, Worst]),
         ("--metric", arguments.metric.is_some(), &[Curves, Heads, Traces, Worst]),
         ("--by", arguments.by.is_some(), &[Attention, Traces]),
         ("--layer", arguments.layer.is_some(), &[Attention, Heads]),

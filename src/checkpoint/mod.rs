@@ -127,22 +127,35 @@ pub fn list(checkpoints: &Path) -> Result<Vec<(u64, PathBuf)>> {
 impl Checkpoint {
     /// Writes it as a folder, which replaces one of that name.
     pub fn write(&self, folder: &Path) -> Result<()> {
+        let files = self.files()?;
+        let manifest = self.manifest(&files)?;
         durable::write_folder(folder, |folder| {
-            let mut files = BTreeMap::new();
-            let mut put = |name: &str, bytes: &[u8]| -> Result<()> {
+            let put = |(name, bytes): (&str, &[u8])| {
                 let path = folder.join(name);
-                durable::write_file(&path, |file| file.write_all(bytes).map_err(Error::file(&path)))?;
-                files.insert(name.to_owned(), FileMark { bytes: bytes.len() as u64, sha256: sha256(bytes) });
-                Ok(())
+                durable::write_file(&path, |file| file.write_all(bytes).map_err(Error::file(&path)))
             };
-            put(MODEL, &serialised(&self.parameters)?)?;
-            put(OPTIMISER, &serialised(&self.optimiser)?)?;
-            put(EXPERIMENT, self.experiment.as_bytes())?;
-            let Self { run_id, moments, tables, sequences, steps, .. } = self.clone();
-            let text = Manifest { version: VERSION, run_id, sequences, steps, moments, tables, files, sha256: String::new() }.to_text()?;
-            let path = folder.join(MANIFEST);
-            durable::write_file(&path, |file| file.write_all(text.as_bytes()).map_err(Error::file(&path)))
+            // The manifest last.
+            files.iter().map(|(name, bytes)| (*name, &bytes[..])).chain([(MANIFEST, manifest.as_bytes())]).try_for_each(put)
         })
+    }
+
+    /// Its files, all but the manifest.
+    fn files(&self) -> Result<[(&'static str, Vec<u8>); 3]> {
+        let experiment = self.experiment.clone().into_bytes();
+        Ok([(MODEL, serialised(&self.parameters)?), (OPTIMISER, serialised(&self.optimiser)?), (EXPERIMENT, experiment)])
+    }
+
+    /// The text of the manifest that goes with these files.
+    fn manifest(&self, files: &[(&'static str, Vec<u8>)]) -> Result<String> {
+        let mark = |(name, bytes): &(&str, Vec<u8>)| ((*name).to_owned(), FileMark { bytes: bytes.len() as u64, sha256: sha256(bytes) });
+        let files = files.iter().map(mark).collect();
+        let Self { run_id, moments, tables, sequences, steps, .. } = self.clone();
+        Manifest { version: VERSION, run_id, sequences, steps, moments, tables, files, sha256: String::new() }.to_text()
+    }
+
+    /// What [`sha256`](Self::sha256) will say of it once it is written.
+    pub fn sha256_as_written(&self) -> Result<String> {
+        Ok(sha256(self.manifest(&self.files()?)?))
     }
 
     /// SHA-256 of the manifest of a checkpoint, which names that of every file.

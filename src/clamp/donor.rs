@@ -33,17 +33,25 @@ impl Donors {
     /// # Errors
     /// A checkpoint is not there, or damaged.
     pub fn load(experiment: &Experiment) -> Result<Self> {
+        Self::load_from(experiment, &|path| Ok(path.to_owned()))
+    }
+
+    /// As [`load`](Self::load), each from where `find` finds it: a donor names its own donors as they were found when it was trained.
+    ///
+    /// # Errors
+    /// As in [`load`](Self::load), or those of `find`.
+    pub fn load_from(experiment: &Experiment, find: &dyn Fn(&Path) -> Result<PathBuf>) -> Result<Self> {
         let mut donors = Self::default();
-        donors.add(experiment)?;
+        donors.add(experiment, find)?;
         Ok(donors)
     }
 
-    fn add(&mut self, experiment: &Experiment) -> Result<()> {
+    fn add(&mut self, experiment: &Experiment, find: &dyn Fn(&Path) -> Result<PathBuf>) -> Result<()> {
         for path in experiment.passes.iter().filter_map(|pass| pass.donor.as_ref()) {
             if !self.0.contains_key(path) {
-                let donor = Arc::new(Donor::read(path)?);
+                let donor = Arc::new(Donor::read(&find(path)?)?);
                 self.0.insert(path.clone(), donor.clone());
-                self.add(&donor.experiment)?;
+                self.add(&donor.experiment, find)?;
             }
         }
         Ok(())

@@ -25,17 +25,18 @@ impl Experiment {
     }
 
     /// `NAME-` and eight hexadecimal digits of the SHA-256 of [`to_toml`](Self::to_toml) without `checkpoint.recovery_seconds`, which changes
-    /// nothing in the results.
+    /// nothing in the results. Where files are named, a run is that of the experiment [`by_content`](super::by_content).
     pub fn run_id(&self) -> String {
         let mut experiment = self.clone();
         experiment.checkpoint.recovery_seconds = 0.0;
         name_of(&self.name, &experiment.to_toml())
     }
 
-    /// The run of this name that it is of; its own name is [`run_id`](Self::run_id).
+    /// The run of this name that it is of, nothing said of its inputs; the name of an experiment that names no files is [`run_id`](Self::run_id).
     pub fn run(&self, run_id: String) -> Run {
         let (toml, columns, checkpoints) = (self.to_toml(), self.flat(), Schedule::checkpoint(self));
-        Run { run_id, toml, columns, checkpoints, recovery_seconds: self.checkpoint.recovery_seconds }
+        let recovery_seconds = self.checkpoint.recovery_seconds;
+        Run { run_id, toml, columns, checkpoints, recovery_seconds, inputs: Vec::new(), source: None }
     }
 
     /// Every key, dotted, and its value with defaults filled in, in an order that does not depend on the values: columns of the run table.

@@ -4,9 +4,11 @@
 
 pub(crate) mod check;
 mod derived;
+mod differences;
 mod full_names;
 mod hook;
 mod identity;
+mod input;
 mod intervention;
 mod read;
 mod scale;
@@ -20,13 +22,16 @@ mod tree;
 mod wording;
 
 pub use check::{Fault, beyond_outputs, check, check_bank};
+pub use differences::{Difference, differences};
 pub use hook::*;
 pub use identity::FlatValue;
 pub(crate) use identity::{canonical, json, name_of, number, text, word};
+pub use input::{EMBEDDED_BANK, EMBEDDED_SHA256, Input, by_content, same_content};
 pub use intervention::*;
 #[cfg(test)]
 pub(crate) use read::expand_layers;
-pub use read::{Changes, Described, has_table, load, load_as, load_with, parse};
+pub use read::{BANK_KEY, Changes, Described, PARENT_KEY, Written, donor_key, evaluator_key, last_checkpoint};
+pub use read::{has_table, load, load_as, load_with, load_written, parse};
 pub use schedule::Schedule;
 pub use selection::{Entries, Role, Selection, TokenSelection};
 pub use sizes::{evaluator_bytes, feature_bytes, model_fits};

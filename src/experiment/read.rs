@@ -10,6 +10,7 @@ use super::tree;
 use super::{Experiment, wording};
 use crate::memory::Budget;
 use crate::{Error, Result, checkpoint};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ pub struct Changes<'a> {
 }
 
 /// What an experiment file can describe, a transformer in training or a toy model: all of it is read, checked and named in the same way.
-pub trait Described: DeserializeOwned {
+pub trait Described: DeserializeOwned + Serialize + Clone {
     /// The lists that grow where one file extends another.
     const GROWING: &'static [&'static str];
 
@@ -46,11 +47,14 @@ pub trait Described: DeserializeOwned {
     /// That fault.
     fn first_fault(&self) -> Result<(), Fault>;
 
-    /// The run's name.
+    /// The run's name, of the experiment as it is written.
     fn run_id(&self) -> String;
 
-    /// The files that it names.
-    fn paths(&mut self) -> Vec<&mut PathBuf>;
+    /// The files and checkpoints that it names, by key: `data.bank`, `evaluator.NAME.file`, `pass.NAME.donor`, `parent.checkpoint`, `toy.vectors`.
+    fn paths(&mut self) -> Vec<(String, &mut PathBuf)>;
+
+    /// Takes out what only says where the input of this key came from.
+    fn forget_origin(&mut self, _key: &str) {}
 }
 
 impl Described for Experiment {
@@ -68,11 +72,53 @@ impl Described for Experiment {
         Experiment::run_id(self)
     }
 
-    fn paths(&mut self) -> Vec<&mut PathBuf> {
-        let files = self.evaluators.iter_mut().filter_map(|evaluator| evaluator.file.as_mut());
-        let donors = self.passes.iter_mut().filter_map(|pass| pass.donor.as_mut());
-        let parent = self.parent.iter_mut().map(|parent| &mut parent.checkpoint);
-        self.data.bank.iter_mut().chain(files).chain(donors).chain(parent).collect()
+    fn paths(&mut self) -> Vec<(String, &mut PathBuf)> {
+        let bank = self.data.bank.iter_mut().filter(|bank| **bank != Path::new("one_hot")).map(|bank| (BANK_KEY.to_owned(), bank));
+        let (evaluators, passes) = (self.evaluators.iter_mut(), self.passes.iter_mut());
+        let files = evaluators.filter_map(|evaluator| Some((evaluator_key(&evaluator.name), evaluator.file.as_mut()?)));
+        let donors = passes.filter_map(|pass| Some((donor_key(&pass.name), pass.donor.as_mut()?)));
+        let parent = self.parent.iter_mut().map(|parent| (PARENT_KEY.to_owned(), &mut parent.checkpoint));
+        bank.chain(files).chain(donors).chain(parent).collect()
+    }
+
+    fn forget_origin(&mut self, key: &str) {
+        if let Some(parent) = self.parent.as_mut().filter(|_| key == PARENT_KEY) {
+            (parent.run_id, parent.sha256) = (None, None);
+        }
+    }
+}
+
+/// What [`Described::paths`] calls the bank's file.
+pub const BANK_KEY: &str = "data.bank";
+/// What it calls the checkpoint from which a run goes on.
+pub const PARENT_KEY: &str = "parent.checkpoint";
+
+/// What it calls an evaluator's file.
+pub fn evaluator_key(name: &str) -> String {
+    format!("evaluator.{name}.file")
+}
+
+/// What it calls a pass's donor.
+pub fn donor_key(name: &str) -> String {
+    format!("pass.{name}.donor")
+}
+
+/// Experiments as they are written.
+#[derive(Clone, Debug)]
+pub struct Written<D> {
+    /// One a run, without a sweep, in the order of the grid with its first key slowest.
+    pub experiments: Vec<D>,
+    /// The folders of the files that they were read from; what a relative path names is looked for there first, in this order.
+    pub folders: Vec<PathBuf>,
+}
+
+impl<D: Described> Written<D> {
+    /// An experiment with its paths beginning with the first of the folders in which they lead to something; others are left for the current directory.
+    /// A run's folder stands for its last checkpoint.
+    pub fn settled(&self, experiment: &D) -> D {
+        let mut experiment = experiment.clone();
+        self.folders.iter().for_each(|folder| settle_paths(&mut experiment, folder));
+        experiment
     }
 }
 
@@ -82,7 +128,7 @@ impl Described for Experiment {
 /// folder from then on.
 ///
 /// # Errors
-/// [`Error::File`] if the file cannot be read; [`Error::Invalid`] with line, column and key of what is wrong in it or does not fit into memory, or with
+/// [`Error::Input`] if the file cannot be read; [`Error::Invalid`] with line, column and key of what is wrong in it or does not fit into memory, or with
 /// the option.
 pub fn load(path: &Path, changes: &Changes) -> Result<Vec<Experiment>> {
     load_as(path, None, changes)
@@ -101,6 +147,15 @@ pub fn load_with(path: &Path, more: Option<&Path>, changes: &Changes) -> Result<
 /// # Errors
 /// As in [`load`].
 pub fn load_as<D: Described>(path: &Path, more: Option<&Path>, changes: &Changes) -> Result<Vec<D>> {
+    let written = load_written(path, more, changes)?;
+    Ok(written.experiments.iter().map(|experiment| written.settled(experiment)).collect())
+}
+
+/// As [`load_as`], with paths as they are written.
+///
+/// # Errors
+/// As in [`load`].
+pub fn load_written<D: Described>(path: &Path, more: Option<&Path>, changes: &Changes) -> Result<Written<D>> {
     let mut files = Vec::new();
     lay(path, &mut Vec::new(), &mut files)?;
     if let Some(more) = more {
@@ -110,12 +165,9 @@ pub fn load_as<D: Described>(path: &Path, more: Option<&Path>, changes: &Changes
     }
     let names: Vec<String> = files.iter().map(|(path, _)| path.display().to_string()).collect();
     let texts: Vec<(&str, &str)> = names.iter().map(String::as_str).zip(files.iter().map(|(_, text)| text.as_str())).collect();
-    let mut experiments = expand_within(&texts, changes, &Budget::here())?;
-    for (path, _) in files.iter().rev() {
-        let folder = path.parent().unwrap_or(Path::new(""));
-        experiments.iter_mut().for_each(|experiment| settle_paths(experiment, folder));
-    }
-    Ok(experiments)
+    let experiments = expand_within(&texts, changes, &Budget::here())?;
+    let folders = files.iter().rev().map(|(path, _)| path.parent().unwrap_or(Path::new("")).to_owned()).collect();
+    Ok(Written { experiments, folders })
 }
 
 /// Lays a file on top of those that it extends. One that several extend is laid down once, the first time; `above` are those that wait for this one.
@@ -127,7 +179,7 @@ fn lay(path: &Path, above: &mut Vec<PathBuf>, files: &mut Vec<(PathBuf, String)>
     if files.iter().any(|(other, _)| same(other)) {
         return Ok(());
     }
-    let text = std::fs::read_to_string(path).map_err(Error::file(path))?;
+    let text = std::fs::read_to_string(path).map_err(Error::input_file(path))?;
     // What is not TOML, or no path, is told when it is read for good.
     let bases: Vec<PathBuf> = DeTable::parse(&text).ok().map_or(Vec::new(), |table| {
         let beside = |value: &DeValue| value.as_str().map(|base| path.parent().unwrap_or(Path::new("")).join(base));
@@ -147,7 +199,7 @@ fn lay(path: &Path, above: &mut Vec<PathBuf>, files: &mut Vec<(PathBuf, String)>
 /// Whether an experiment file, or one that it extends, has this table at its top: it tells what kind of experiment is described.
 ///
 /// # Errors
-/// [`Error::File`] if a file cannot be read.
+/// [`Error::Input`] if a file cannot be read.
 pub fn has_table(path: &Path, table: &str) -> Result<bool> {
     let mut files = Vec::new();
     lay(path, &mut Vec::new(), &mut files)?;
@@ -347,15 +399,20 @@ fn split<'a>(flag: &str, option: &'a str) -> Result<(&'a str, &'a str)> {
 /// Paths that lead to a file in the experiment file's folder begin with that folder; others are left for the current directory. A run's folder
 /// stands for its last checkpoint, which the experiment then names.
 fn settle_paths(experiment: &mut impl Described, folder: &Path) {
-    for path in experiment.paths() {
+    for (_, path) in experiment.paths() {
         let beside: PathBuf = folder.join(&*path);
         if beside.exists() && beside.to_str().is_some() {
             *path = beside;
         }
-        if let Some((_, last)) = checkpoint::list(&path.join("checkpoints")).ok().and_then(|mut all| all.pop()) {
+        if let Some(last) = last_checkpoint(path) {
             *path = last;
         }
     }
+}
+
+/// The last checkpoint of a run's folder; nothing if it is none, or has none.
+pub fn last_checkpoint(run: &Path) -> Option<PathBuf> {
+    checkpoint::list(&run.join("checkpoints")).ok().and_then(|mut all| all.pop()).map(|(_, last)| last)
 }
 
 #[cfg(test)]

@@ -5,11 +5,14 @@ use super::reading::read_named;
 use super::schema::version;
 use super::tally::Tallies;
 use crate::components::Run;
-use crate::experiment::FlatValue;
+use crate::experiment::{FlatValue, Input};
 use crate::run_folder::RunFolder;
 use crate::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Field, Float64Type, Int64Type, Schema};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -38,10 +41,10 @@ pub struct RunRow {
     pub tables: Option<Tallies>,
 }
 
-/// Writes the row of a run, `run.parquet`.
+/// Writes the row of a run, `run.parquet`: beside what stands in `row` and the experiment, its `inputs` as a JSON list of key, path and SHA-256, and of
+/// a replay the `source_run` and the `checkpoints` that were evaluated, JSON from sequences to the SHA-256 of the manifest.
 pub fn write_run_row(folder: &RunFolder, run: &Run, row: &RunRow) -> Result<()> {
-    let tables = row.tables.as_ref().map(|tables| serde_json::to_string(&tables.0)).transpose();
-    let tables = tables.map_err(|error| Error::Internal(error.to_string()))?;
+    let tables = row.tables.as_ref().map(|tables| to_json(&tables.0)).transpose()?;
     let text = |value: Option<&str>| Arc::new(StringArray::from(vec![value])) as ArrayRef;
     let whole = |value: u64| Arc::new(Int64Array::from(vec![value as i64])) as ArrayRef;
     let mut columns: Vec<(String, ArrayRef)> = [
@@ -57,6 +60,9 @@ pub fn write_run_row(folder: &RunFolder, run: &Run, row: &RunRow) -> Result<()> 
         ("seconds", Arc::new(Float64Array::from(vec![row.seconds])) as ArrayRef),
         ("tables", text(tables.as_deref())),
         ("experiment", text(Some(&run.toml))),
+        ("inputs", text(Some(&to_json(&run.inputs)?))),
+        ("source_run", text(run.source.as_ref().map(|source| source.run_id.as_str()))),
+        ("checkpoints", text(run.source.as_ref().map(|source| to_json(&source.checkpoints)).transpose()?.as_deref())),
     ]
     .map(|(name, column)| (name.to_owned(), column))
     .into();
@@ -91,6 +97,10 @@ pub struct RunStatus {
     pub tables: Tallies,
     /// The experiment as TOML.
     pub experiment: String,
+    /// Its inputs; absent: it was written before they were, and nothing is known of them.
+    pub inputs: Option<Vec<Input>>,
+    /// Of a replay, the checkpoints that were evaluated, as in [`Source`](crate::components::Source); absent where that is not known.
+    pub checkpoints: Option<BTreeMap<u64, String>>,
 }
 
 /// Reads that from `run.parquet`.
@@ -105,16 +115,24 @@ pub fn read_run_status(path: &Path) -> Result<RunStatus> {
     let text = |name: &str| text(name).map(|column| column.value(0).to_owned());
     let seconds = row.column_by_name("seconds").and_then(|column| column.as_primitive_opt::<Float64Type>()).map(|column| column.value(0));
     let sequences = row.column_by_name("sequences").and_then(|column| column.as_primitive_opt::<Int64Type>()).map(|column| column.value(0));
-    let tables = match text("tables") {
-        Some(tables) => Tallies(serde_json::from_str(&tables).map_err(|_| damaged())?),
-        None => Tallies::default(),
-    };
     Ok(RunStatus {
         run_id: text("run_id").ok_or_else(damaged)?,
         status: text("status").ok_or_else(damaged)?,
         sequences: sequences.ok_or_else(damaged)? as u64,
         seconds: seconds.ok_or_else(damaged)?,
-        tables,
+        tables: Tallies(from_json(text("tables"), path)?.unwrap_or_default()),
         experiment: text("experiment").ok_or_else(damaged)?,
+        inputs: from_json(text("inputs"), path)?,
+        checkpoints: from_json(text("checkpoints"), path)?,
     })
+}
+
+fn to_json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::Internal(format!("a run's row: {error}")))
+}
+
+/// What a column holds as JSON; nothing where it is null, or not there.
+fn from_json<T: DeserializeOwned>(text: Option<String>, path: &Path) -> Result<Option<T>> {
+    let parsed = text.map(|text| serde_json::from_str(&text).map_err(|error| Error::damaged(path, format!("{text:?}: {error}"))));
+    parsed.transpose()
 }

@@ -2,12 +2,8 @@
 
 use super::saved::{SavedRows, SavedTables};
 use super::table::{Table, repeated};
-<<<<<<< HEAD
 use super::tally::Tally;
-use crate::heads::HeadMeasures;
-=======
 use crate::heads::{self, HeadMeasures};
->>>>>>> w-numbers
 use crate::look::Rows;
 use crate::metrics::Metrics;
 use crate::run_folder::RunFolder;

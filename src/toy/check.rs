@@ -38,8 +38,8 @@ impl Described for ToyExperiment {
         ToyExperiment::run_id(self)
     }
 
-    fn paths(&mut self) -> Vec<&mut PathBuf> {
-        self.toy.vectors.iter_mut().collect()
+    fn paths(&mut self) -> Vec<(String, &mut PathBuf)> {
+        self.toy.vectors.iter_mut().map(|vectors| ("toy.vectors".to_owned(), vectors)).collect()
     }
 }
 

@@ -198,11 +198,12 @@ impl ToyExperiment {
         name_of(&self.name, &experiment.to_toml())
     }
 
-    /// Its run.
+    /// Its run, nothing said of its inputs.
     pub fn run(&self) -> Run {
         let CheckpointSpec { every, at, logarithmic, recovery_seconds } = &self.checkpoint;
         let checkpoints = Schedule::new(1, self.toy.steps, *every, at.as_deref(), *logarithmic);
-        Run { run_id: self.run_id(), toml: self.to_toml(), columns: self.flat(), checkpoints, recovery_seconds: *recovery_seconds }
+        let (run_id, toml, columns) = (self.run_id(), self.to_toml(), self.flat());
+        Run { run_id, toml, columns, checkpoints, recovery_seconds: *recovery_seconds, inputs: Vec::new(), source: None }
     }
 
     /// The tables that its run writes.
