@@ -5,7 +5,7 @@
 use half::f16;
 use hdf5::types::{FloatSize, TypeDescriptor};
 use hdf5::{Dataset, Group};
-use optogen::memory::{Budget, product};
+use optogen::memory::{Budget, product, size};
 use optogen::{Error, Result};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,19 @@ const DEPTH: usize = 8;
 
 /// How many datasets a message lists.
 const LISTED: usize = 12;
+
+/// Bytes that HDF5 takes for itself, from C's allocator.
+const ROOM: usize = 8_000_000;
+
+/// Whether they can be had: HDF5 does not survive it everywhere when there is nothing.
+fn has_room() -> bool {
+    // SAFETY: what was given is given back, and nobody looks at it.
+    unsafe {
+        let room = std::hint::black_box(libc::malloc(ROOM));
+        libc::free(room);
+        !room.is_null()
+    }
+}
 
 /// An open file, and the path that messages call it.
 pub(crate) struct File {
@@ -34,6 +47,10 @@ impl File {
         let opened = std::fs::File::open(place).and_then(|file| file.metadata()).map_err(Error::file(path))?;
         if opened.is_dir() {
             return Err(Error::damaged(path, "a folder, not an HDF5 file"));
+        }
+        if !has_room() {
+            let message = format!("HDF5 wants {} of memory to read it, and the system gives this program no more", size(ROOM as u128));
+            return Err(Error::input(path, message));
         }
         let file = hdf5::File::open(place).map_err(|error| Error::damaged(path, format!("not a readable HDF5 file: {error}")))?;
         Ok(Self { path: path.to_owned(), file })

@@ -64,9 +64,7 @@ impl Error {
     pub fn input_file(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
         use std::io::ErrorKind::*;
         move |source| match source.kind() {
-            NotFound | NotADirectory | IsADirectory | PermissionDenied | InvalidData | InvalidFilename => {
-                Error::input(path, source.to_string())
-            }
+            NotFound | NotADirectory | IsADirectory | PermissionDenied | InvalidData | InvalidFilename => Error::input(path, source.to_string()),
             _ => Error::File { path: path.to_owned(), source },
         }
     }
