@@ -8,7 +8,7 @@ use crate::{hdf5_library, hdf5_whole};
 use half::f16;
 use hdf5::types::{FloatSize, TypeDescriptor};
 use hdf5::{Dataset, H5Type, LocationType};
-use optogen::memory::{Budget, product};
+use optogen::memory::{Budget, product, size};
 use optogen::{Error, Result};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -27,16 +27,21 @@ impl File {
         if opened.is_dir() {
             return Err(Error::input(path, "a folder, not an HDF5 file"));
         }
-        Self::opened(path, hdf5::File::open(path))
+        Self::opened(path, 0, || hdf5::File::open(path))
     }
 
     /// Opens a file that lies in memory, and that messages call `path`.
     pub(crate) fn open_image(image: &[u8], path: &str) -> Result<Self> {
-        Self::opened(Path::new(path), hdf5_library::open_image(path, image))
+        Self::opened(Path::new(path), image.len(), || hdf5_library::open_image(path, image))
     }
 
-    fn opened(path: &Path, file: hdf5::Result<hdf5::File>) -> Result<Self> {
-        let file = file.map_err(|error| Error::input(path, format!("not a readable HDF5 file: {}", explained(&error))))?;
+    /// Of which HDF5 keeps so many bytes.
+    fn opened(path: &Path, kept: usize, open: impl FnOnce() -> hdf5::Result<hdf5::File>) -> Result<Self> {
+        if let Some(room) = hdf5_library::lacking_room(kept) {
+            let room = size(room as u128);
+            return Err(Error::input(path, format!("HDF5 wants {room} of memory to read it, and the system gives this program no more")));
+        }
+        let file = open().map_err(|error| Error::input(path, format!("not a readable HDF5 file: {}", explained(&error))))?;
         Ok(Self { path: path.to_owned(), file })
     }
 

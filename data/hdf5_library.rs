@@ -24,6 +24,22 @@ const LINK: usize = 8192;
 /// Longest name of a filter that is read whole.
 const FILTER: usize = 256;
 
+/// Bytes that HDF5 takes for itself, from C's allocator.
+const ROOM: usize = 8_000_000;
+
+/// What HDF5 wants for a file of which it keeps so many bytes, if the system does not give it: HDF5 does not survive it everywhere when there is
+/// nothing.
+pub(crate) fn lacking_room(kept: usize) -> Option<usize> {
+    let wanted = ROOM + kept;
+    // SAFETY: what was given is given back, and nobody looks at it.
+    let given = unsafe {
+        let room = std::hint::black_box(libc::malloc(wanted));
+        libc::free(room);
+        !room.is_null()
+    };
+    (!given).then_some(wanted)
+}
+
 /// Opens a file that lies in memory, for reading, under a name. The library keeps a copy of it until it is closed.
 pub(crate) fn open_image(name: &str, image: &[u8]) -> Result<File> {
     let name = c_string(name)?;

@@ -101,7 +101,7 @@ fn what_all_runs_take_is_held_against_memory_together() {
         "{message}"
     );
     let message = limited(400_000, &["--set", "evaluation.sequences=400000", "--grid", "seeds.init=10,11,12,13"]);
-    let found = ["of 3 runs take 34", "of 4 runs take 45"].iter().any(|taken| message.contains(taken));
+    let found = ["of 2 runs take 239.", "of 3 runs take 354.", "of 4 runs take 469."].iter().any(|taken| message.contains(taken));
     assert!(message.starts_with("error: BASE: evaluation.sequences: the ") && found, "{message}");
 
     let message = limited(2_000_000, &["--set", "evaluation.sequences=400000", "--set", "evaluation.write=true"]);
@@ -206,7 +206,7 @@ fn under(kilobytes: usize, arguments: &[&str]) -> Output {
 fn a_limit_of_memory_is_answered_with_what_was_wanted() {
     let home = tempfile::tempdir().unwrap();
     let (mut went, mut refused) = (0, 0);
-    for megabytes in (40..300).step_by(13) {
+    for megabytes in (40..300).step_by(6) {
         if !under(1000 * megabytes, &["--version"]).status.success() {
             continue;
         }
@@ -220,9 +220,10 @@ fn a_limit_of_memory_is_answered_with_what_was_wanted() {
             Some(0) => went += 1,
             code => {
                 refused += 1;
-                assert!(matches!(code, Some(1 | 2 | 71 | 74)) && message.contains("memory"), "{megabytes} MB: {code:?}, {message}");
+                let said = message.contains("memory") || message.contains("there is no thread");
+                assert!(matches!(code, Some(1 | 2 | 71 | 74)) && said, "{megabytes} MB: {code:?}, {message}");
             }
         }
     }
-    assert!(went > 5 && refused > 0, "{went} runs went, {refused} were refused");
+    assert!(went > 10 && refused > 0, "{went} runs went, {refused} were refused");
 }
