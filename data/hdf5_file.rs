@@ -7,6 +7,7 @@ use hdf5::types::{FloatSize, TypeDescriptor};
 use hdf5::{Dataset, Group};
 use optogen::{Error, Result};
 use std::fmt::Display;
+use std::fs::TryLockError;
 use std::path::{Path, PathBuf};
 
 /// How deep groups are looked into for the datasets of a file: a link to a group above would go on for ever.
@@ -30,9 +31,13 @@ impl File {
     /// Opens the file `place`, which messages call `path`.
     pub(crate) fn open_as(place: &Path, path: &Path) -> Result<Self> {
         // What the system says about a missing or unreadable file is clearer than what HDF5 makes of it.
-        let opened = std::fs::File::open(place).and_then(|file| file.metadata()).map_err(Error::file(path))?;
-        if opened.is_dir() {
+        let opened = std::fs::File::open(place).map_err(Error::file(path))?;
+        if opened.metadata().map_err(Error::file(path))?.is_dir() {
             return Err(Error::damaged(path, "a folder, not an HDF5 file"));
+        }
+        // In place of HDF5's own lock, which the program switches off: it refuses every file of a file system that knows no locks.
+        if let Err(TryLockError::WouldBlock) = opened.try_lock_shared() {
+            return Err(Error::input(path, "another process is writing to it"));
         }
         let file = hdf5::File::open(place).map_err(|error| Error::damaged(path, format!("not a readable HDF5 file: {error}")))?;
         Ok(Self { path: path.to_owned(), file })

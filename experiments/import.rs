@@ -7,7 +7,7 @@ use optogen::experiment::{EvaluatorSpec, Experiment};
 use optogen::log::{RunRow, write_run_row};
 use optogen::run_folder::RunFolder;
 use optogen::transformer::Architecture;
-use optogen::{Error, Result, durable};
+use optogen::{Error, Result, durable, say};
 use optogen_data::reference::{Graft, PublishedCheckpoint, read_config, read_eqx};
 use optogen_data::{evaluation_names, read_evaluation};
 use optogen_systems::run::Clock;
@@ -66,7 +66,7 @@ pub fn import(arguments: &ImportArguments) -> Result<u8> {
         ..RunRow::default()
     };
     write_run_row(&folder, &experiment.run(experiment.run_id()), &row)?;
-    println!("{}", folder.path().display());
+    say::answer(format!("{}\n", folder.path().display()));
     Ok(0)
 }
 

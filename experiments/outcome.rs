@@ -1,11 +1,13 @@
-//! What is told at the end: a table of final metrics, a picture of the losses for each run, and who failed.
+//! What is told at the end: a table of final metrics, a picture of the losses for each run, and who failed. What cannot be told of one run keeps nobody
+//! from hearing of the others.
 
+use crate::exit::{FAULT, INTERRUPTED, SOME_FAILED, code_of};
 use crate::logs::Rows;
 use crate::picture::{Curve, losses};
 use crate::table::{Row, final_metrics};
-use optogen::Result;
 use optogen::components::Status;
 use optogen::metrics::Metrics;
+use optogen::{Cause, Result, say};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -17,45 +19,89 @@ pub struct Outcome {
     pub folder: PathBuf,
     /// How it fares.
     pub status: Status,
+    /// Whether its tables are of now: not where it could not be opened, or was not begun.
+    pub opened: bool,
+}
+
+/// How a run that failed is tried again.
+pub enum Again<'a> {
+    /// By itself: `optogen run` of its experiment, with this `--out`.
+    Run(&'a Path),
+    /// By the whole command: those that are finished are left as they are.
+    Command,
 }
 
 /// Draws and prints; returns the exit code.
-pub fn tell(outcomes: &[Outcome], out: &Path, quiet: bool) -> Result<u8> {
+pub fn tell(outcomes: &[Outcome], again: Again, quiet: bool) -> u8 {
     let (mut rows, mut pictures) = (Vec::new(), Vec::new());
-    for outcome in outcomes {
+    let causes = each_told(outcomes, |outcome| {
         let curves = Curves::read(&outcome.folder.join("eval.parquet"))?;
+        rows.extend(curves.last(&outcome.run_id));
         // Single points, as of a replay of one checkpoint, are no curves.
         if curves.evaluators.iter().any(|(_, points)| points.len() > 1) {
             losses(&outcome.folder, &outcome.run_id, &curves.losses())?;
             pictures.push(outcome.folder.join("losses.png"));
         }
-        rows.extend(curves.last(&outcome.run_id));
-    }
+        Ok(())
+    });
     if !quiet {
-        print!("{}", final_metrics(&rows, std::io::stdout().is_terminal()));
-        pictures.iter().for_each(|picture| println!("{}", picture.display()));
+        say::answer(final_metrics(&rows, std::io::stdout().is_terminal()));
+        pictures.iter().for_each(|picture| say::answer(format!("{}\n", picture.display())));
     }
-    Ok(exit_code(outcomes, out))
+    exit_code(outcomes, again, &causes)
 }
 
-/// Says who failed, and why; returns the exit code.
-pub fn exit_code(outcomes: &[Outcome], out: &Path) -> u8 {
-    let mut code = 0;
-    for Outcome { run_id, folder, status } in outcomes {
+/// Tells of each run that was opened; returns whose it is to mend what could not be told.
+pub fn each_told(outcomes: &[Outcome], mut tell: impl FnMut(&Outcome) -> Result<()>) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    for outcome in outcomes.iter().filter(|outcome| outcome.opened) {
+        match tell(outcome) {
+            Ok(()) => {}
+            // Its tables need not be whole.
+            Err(_) if matches!(outcome.status, Status::Failed { .. }) => {}
+            Err(error) => {
+                say::note(format!("{}: not shown: {error}", outcome.run_id));
+                causes.push(error.cause());
+            }
+        }
+    }
+    causes
+}
+
+/// Says who failed, and why; returns the exit code. `causes`: what beside the runs failed.
+pub fn exit_code(outcomes: &[Outcome], again: Again, causes: &[Cause]) -> u8 {
+    let (mut causes, mut failed) = (causes.to_vec(), false);
+    for Outcome { run_id, folder, status, opened } in outcomes {
         let why = match status {
-            Status::Diverged => "its loss was no longer a number".to_string(),
-            Status::Failed(message) => message.clone(),
+            Status::Diverged => "its loss was no longer a number",
+            Status::Failed { why, cause } => {
+                causes.push(*cause);
+                why
+            }
             _ => continue,
         };
-        let file = folder.join("experiment.toml");
-        eprintln!("failed: {run_id}: {why}\n  again: optogen run {} --out {} --resume", file.display(), out.display());
-        code = 1;
+        let again = match &again {
+            Again::Run(out) if *opened => {
+                format!("optogen run {} --out {} --resume", folder.join("experiment.toml").display(), out.display())
+            }
+            _ => "the same command and --resume".into(),
+        };
+        say::note(format!("failed: {run_id}: {why}\n  again: {again}"));
+        failed = true;
+    }
+    if causes.contains(&Cause::Program) {
+        say::note(FAULT);
     }
     if outcomes.iter().any(|outcome| outcome.status == Status::Interrupted) {
-        eprintln!("interrupted; go on with the same command and --resume");
-        return 75;
+        say::note("interrupted; go on with the same command and --resume");
+        return INTERRUPTED;
     }
-    code
+    // Of what went wrong, a batch system has most use for that the disk did.
+    match causes.contains(&Cause::Disk) {
+        true => code_of(Cause::Disk),
+        false if failed => SOME_FAILED,
+        false => causes.first().map_or(0, |cause| code_of(*cause)),
+    }
 }
 
 /// The rows of a run's `eval.parquet`, by evaluator.
@@ -94,5 +140,41 @@ impl Curves {
         self.evaluators
             .iter()
             .filter_map(move |(name, points)| Some(Row { run: run.into(), evaluator: name.clone(), metrics: points.last()?.1 }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use optogen::Error;
+
+    fn outcome(status: Status) -> Outcome {
+        Outcome { run_id: "a".into(), folder: "out/run=a".into(), status, opened: true }
+    }
+
+    #[test]
+    fn what_failed_makes_the_code() {
+        let failed = |error: Error| outcome(Status::from(&error));
+        let full = || failed(Error::file(Path::new("train.parquet"))(std::io::Error::from_raw_os_error(28)));
+        let busy = || failed(Error::InUse("out/run=a".into()));
+        let code = |outcomes: &[Outcome], causes: &[Cause]| exit_code(outcomes, Again::Command, causes);
+        assert_eq!(code(&[outcome(Status::Finished)], &[]), 0);
+        assert_eq!(code(&[outcome(Status::Finished), outcome(Status::Diverged)], &[]), 1);
+        assert_eq!(code(&[busy(), failed(Error::Internal("gone".into()))], &[]), 1);
+        assert_eq!(code(&[busy(), full()], &[]), 74);
+        assert_eq!(code(&[full(), outcome(Status::Interrupted)], &[Cause::Disk]), 75);
+        assert_eq!(code(&[outcome(Status::Finished)], &[Cause::Disk]), 74);
+        assert_eq!(code(&[outcome(Status::Finished)], &[Cause::Program]), 3);
+    }
+
+    #[test]
+    fn what_cannot_be_told_of_one_run_keeps_nobody_from_the_others() {
+        let runs = [outcome(Status::Finished), outcome(Status::Finished), Outcome { opened: false, ..outcome(Status::Finished) }];
+        let mut asked = 0;
+        let causes = each_told(&runs, |run| {
+            asked += 1;
+            if asked == 1 { Err(Error::damaged(&run.folder.join("eval.parquet"), "not a table")) } else { Ok(()) }
+        });
+        assert_eq!((asked, causes), (2, vec![Cause::Disk]));
     }
 }

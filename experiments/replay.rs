@@ -1,10 +1,10 @@
 //! `optogen replay`: evaluates the checkpoints of runs again, with further interventions, hooks and measures.
 
 use crate::cli::ReplayArguments;
-use crate::device;
 use crate::evaluators::evaluators;
-use crate::outcome::{Outcome, tell};
+use crate::outcome::{Again, Outcome, tell};
 use crate::run::check_checkpoint;
+use crate::{device, exit, open_files, signals};
 use bevy_ecs::prelude::*;
 use candle_core::Device;
 use optogen::bank::ClassBank;
@@ -14,14 +14,14 @@ use optogen::components::{Evaluator, Model, Run, Status};
 use optogen::experiment::{Experiment, check_bank};
 use optogen::log::{Closing, RunLog, RunRow, read_run_status, write_run_row};
 use optogen::look::writing;
-use optogen::run_folder::RunFolder;
+use optogen::run_folder::{RunFolder, refuse_existing};
 use optogen::transformer::{Parameters, Transformer};
-use optogen::{Error, Result, durable};
+use optogen::{Cause, Error, Result, durable};
 use optogen_systems::clamp::{ClampPlugin, DonorShelf, check_interventions};
 use optogen_systems::evaluate::EvaluatePlugin;
 use optogen_systems::look::LookPlugin;
 use optogen_systems::record::RecordPlugin;
-use optogen_systems::run::Clock;
+use optogen_systems::run::{Clock, StopRequest};
 use optogen_systems::spawn::{place, recall, spawn_measured};
 use optogen_systems::stage::{Begin, StagePlugin};
 use optogen_systems::weigh::WeighPlugin;
@@ -29,22 +29,37 @@ use optogen_systems::{app, use_threads};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Replays the runs that the arguments name; returns the exit code.
+/// Replays the runs that the arguments name; returns the exit code. A run that cannot be replayed keeps the others from nothing. A signal is answered
+/// between two checkpoints: what was measured by then is kept, the rest is left to `--resume`.
 ///
 /// # Errors
-/// A folder holds no run, or a run cannot be evaluated.
+/// A folder holds no run, or the only run, or the first of several, cannot be evaluated as the arguments say.
 pub fn replay(arguments: &ReplayArguments) -> Result<u8> {
     let device = device::device(&arguments.common.device)?;
     use_threads(arguments.common.threads());
+    let stop = StopRequest::default();
+    signals::listen(&stop)?;
     let mut runs = Vec::new();
     for folder in &arguments.folders {
         runs.extend(runs_in(folder)?);
     }
     let mut outcomes = Vec::new();
     for run in &runs {
-        outcomes.extend(replay_run(run, arguments, &device)?);
+        let without_tables = |status| {
+            let name = run.file_name().unwrap_or_default().display().to_string();
+            Outcome { run_id: name.trim_start_matches("run=").to_owned(), folder: run.clone(), status, opened: false }
+        };
+        if stop.made() {
+            outcomes.push(without_tables(Status::Interrupted));
+            continue;
+        }
+        match replay_run(run, arguments, &device, &stop) {
+            Ok(own) => outcomes.extend(own),
+            Err(error) if runs.len() == 1 || (outcomes.is_empty() && error.cause() == Cause::Request) => return Err(error),
+            Err(error) => outcomes.push(without_tables(Status::from(&error))),
+        }
     }
-    tell(&outcomes, &arguments.out, arguments.common.quiet)
+    Ok(tell(&outcomes, Again::Command, arguments.common.quiet))
 }
 
 /// The run folders that a folder is or holds.
@@ -77,7 +92,7 @@ const REPLAYED: &str = "replayed";
 const GROUP: usize = 16;
 
 /// All variants of a run, group by group, each in one pass over the checkpoints.
-fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Result<Vec<Outcome>> {
+fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device, stop: &StopRequest) -> Result<Vec<Outcome>> {
     let experiments = arguments.on_top.experiments(run)?;
     let checkpoints = spread(list(&run.join("checkpoints"))?, arguments.spread);
     let Some((_, first)) = checkpoints.first() else {
@@ -116,27 +131,42 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Resul
     }
 
     let (bank, last) = (bank.map(|(entity, _)| entity), checkpoints.last().map_or(0, |(at, _)| *at));
-    let (mut outcomes, mut waiting) = (Vec::new(), Vec::new());
-    for variant in variants {
-        let folder = RunFolder::open(&arguments.out, &variant.run_id, arguments.resume)?;
-        if is_done(&folder, last) {
-            let (run_id, folder) = (variant.run_id, folder.path().to_owned());
-            outcomes.push(Outcome { run_id, folder, status: Status::Finished });
-        } else {
-            waiting.push((variant, folder));
+    if !arguments.resume {
+        variants.iter().try_for_each(|variant| refuse_existing(&arguments.out, &variant.run_id))?;
+    }
+    let place = |variant: &Variant| RunFolder::place(&arguments.out, &variant.run_id);
+    let (done, rest): (Vec<_>, Vec<_>) = variants.into_iter().partition(|variant| is_done(&place(variant), last));
+    // All are locked from now on; a group at a time has its tables open.
+    let tables: usize = rest.iter().take(GROUP).map(|variant| variant.experiment.tables().len()).sum();
+    open_files::allow(&arguments.out, rest.len(), rest.len() + tables, arguments.common.threads())?;
+    let outcome = |variant: Variant, status, opened| Outcome { folder: place(&variant), run_id: variant.run_id, status, opened };
+    let mut outcomes: Vec<Outcome> = done.into_iter().map(|variant| outcome(variant, Status::Finished, true)).collect();
+    let (mut waiting, mut errors) = (Vec::new(), Vec::new());
+    for variant in rest {
+        match RunFolder::open(&arguments.out, &variant.run_id, arguments.resume) {
+            Ok(folder) => waiting.push((variant, folder)),
+            Err(error) => {
+                outcomes.push(outcome(variant, Status::from(&error), false));
+                errors.push(error);
+            }
         }
     }
-    while !waiting.is_empty() {
-        let group = waiting.drain(..waiting.len().min(GROUP)).collect();
-        outcomes.extend(replay_group(world, group, &checkpoints, bank, arguments, device)?);
+    if errors.len() == outcomes.len() && waiting.is_empty() && !errors.is_empty() {
+        let first = errors.swap_remove(0);
+        errors.iter().for_each(|error| _ = exit::refused(error));
+        return Err(first);
     }
+    while !waiting.is_empty() && !stop.made() {
+        let group = waiting.drain(..waiting.len().min(GROUP)).collect();
+        outcomes.extend(replay_group(world, group, &checkpoints, bank, arguments, device, stop)?);
+    }
+    outcomes.extend(waiting.into_iter().map(|(variant, _)| outcome(variant, Status::Interrupted, false)));
     Ok(outcomes)
 }
 
 /// Whether a variant was replayed before, up to the last checkpoint. A row that cannot be read is of no replay that was finished.
-fn is_done(folder: &RunFolder, last: u64) -> bool {
-    let row = folder.table("run");
-    row.exists() && read_run_status(&row).is_ok_and(|row| row.status == REPLAYED && row.sequences == last)
+fn is_done(folder: &Path, last: u64) -> bool {
+    read_run_status(&folder.join("run.parquet")).is_ok_and(|row| row.status == REPLAYED && row.sequences == last)
 }
 
 /// A group of variants in one pass over the checkpoints.
@@ -147,38 +177,60 @@ fn replay_group(
     bank: Option<Entity>,
     arguments: &ReplayArguments,
     device: &Device,
+    stop: &StopRequest,
 ) -> Result<Vec<Outcome>> {
-    let mut models = Vec::new();
+    let (mut models, mut outcomes) = (Vec::new(), Vec::new());
     for (Variant { run_id, experiment, evaluators }, folder) in group {
-        let file = folder.path().join("experiment.toml");
-        durable::write_file(&file, |to| to.write_all(experiment.to_toml().as_bytes()).map_err(Error::file(&file)))?;
-        // Nothing is trained.
-        let tables: Vec<String> = experiment.tables().into_iter().filter(|table| table != "train").collect();
-        let log = RunLog::create(&folder, &tables)?;
-        let model = spawn_measured(world, bank, run_id, experiment, evaluators);
-        world.entity_mut(model).insert((folder, log, Clock::new(0.0)));
-        models.push(model);
-    }
-    let (mut sequences, mut damaged) = (0, None);
-    for (at, path) in checkpoints {
-        match Checkpoint::read(path) {
-            Ok(checkpoint) => {
-                let experiment = world.get::<Model>(models[0]).map(|model| model.experiment.clone()).ok_or_else(lost)?;
-                let architecture = checkpoint.architecture(&experiment, path)?;
-                models.iter().for_each(|&model| recall(world, model, &checkpoint.moments_before()));
-                let parameters = Parameters::stack(&[checkpoint.parameters], device)?;
-                place(world, &models, Transformer::new(architecture, parameters)?, checkpoint.sequences);
-                world.run_schedule(Begin);
-                sequences = *at;
+        match open_log(&experiment, &folder) {
+            Ok(log) => {
+                let model = spawn_measured(world, bank, run_id, experiment, evaluators);
+                world.entity_mut(model).insert((folder, log, Clock::new(0.0)));
+                models.push(model);
             }
-            Err(error) => damaged = Some(error.to_string()),
+            Err(error) => {
+                outcomes.push(Outcome { run_id, folder: folder.path().to_owned(), status: Status::from(&error), opened: false });
+            }
         }
     }
-    models.into_iter().map(|model| finish(world, model, sequences, damaged.as_ref(), arguments, device)).collect()
+    let (mut sequences, mut end) = (0, Status::Finished);
+    for (at, path) in checkpoints {
+        if stop.made() {
+            end = Status::Interrupted;
+            break;
+        }
+        match show(world, &models, path, device) {
+            Ok(()) => sequences = *at,
+            Err(error) => end = Status::from(&error),
+        }
+    }
+    outcomes.extend(models.into_iter().map(|model| finish(world, model, sequences, &end, arguments, device)).collect::<Result<Vec<_>>>()?);
+    Ok(outcomes)
+}
+
+/// Writes the experiment and opens the tables.
+fn open_log(experiment: &Experiment, folder: &RunFolder) -> Result<RunLog> {
+    let file = folder.path().join("experiment.toml");
+    durable::write_file(&file, |to| to.write_all(experiment.to_toml().as_bytes()).map_err(Error::file(&file)))?;
+    // Nothing is trained.
+    let tables: Vec<String> = experiment.tables().into_iter().filter(|table| table != "train").collect();
+    RunLog::create(folder, &tables)
+}
+
+/// Has models measured as they were at a checkpoint.
+fn show(world: &mut World, models: &[Entity], path: &Path, device: &Device) -> Result<()> {
+    let Some(first) = models.first() else { return Ok(()) };
+    let checkpoint = Checkpoint::read(path)?;
+    let experiment = world.get::<Model>(*first).map(|model| model.experiment.clone()).ok_or_else(lost)?;
+    let architecture = checkpoint.architecture(&experiment, path)?;
+    models.iter().for_each(|&model| recall(world, model, &checkpoint.moments_before()));
+    let parameters = Parameters::stack(&[checkpoint.parameters], device)?;
+    place(world, models, Transformer::new(architecture, parameters)?, checkpoint.sequences);
+    world.run_schedule(Begin);
+    Ok(())
 }
 
 fn lost() -> Error {
-    Error::Invalid("a replayed model is gone".into())
+    Error::Internal("a replayed model is gone".into())
 }
 
 /// So many of the checkpoints, evenly spread, the first and the last among them.
@@ -197,28 +249,26 @@ fn same_sequences(one: &Experiment, other: &Experiment) -> bool {
     of(one) == of(other)
 }
 
-/// Closes a variant's tables.
-fn finish(
-    world: &mut World,
-    model: Entity,
-    sequences: u64,
-    damaged: Option<&String>,
-    arguments: &ReplayArguments,
-    device: &Device,
-) -> Result<Outcome> {
+/// Closes a variant's tables. How it ended: as it says itself where it failed, else so.
+fn finish(world: &mut World, model: Entity, sequences: u64, end: &Status, arguments: &ReplayArguments, device: &Device) -> Result<Outcome> {
     let (log, folder, clock) = world.entity_mut(model).take::<(RunLog, RunFolder, Clock)>().ok_or_else(lost)?;
     let own = world.get::<Run>(model).ok_or_else(lost)?;
-    let status = match world.get::<Status>(model) {
-        Some(failed @ Status::Failed(_)) => failed.clone(),
-        _ => damaged.map_or(Status::Finished, |why| Status::Failed(why.clone())),
+    let mut status = match world.get::<Status>(model) {
+        Some(failed @ Status::Failed { .. }) => failed.clone(),
+        _ => end.clone(),
     };
-    log.close()?.into_iter().try_for_each(Closing::finish)?;
-    let message = match &status {
-        Status::Failed(why) => Some(why.clone()),
-        _ => None,
+    if let Err(error) = log.close().and_then(|tables| tables.into_iter().try_for_each(Closing::finish))
+        && !matches!(status, Status::Failed { .. })
+    {
+        status = Status::from(&error);
+    }
+    let (word, message) = match &status {
+        Status::Failed { why, .. } => ("failed", Some(why.clone())),
+        Status::Interrupted => ("interrupted", None),
+        _ => (REPLAYED, None),
     };
     let row = RunRow {
-        status: if message.is_some() { "failed" } else { REPLAYED }.into(),
+        status: word.into(),
         sequences,
         version: env!("CARGO_PKG_VERSION").into(),
         revision: env!("OPTOGEN_REVISION").into(),
@@ -228,8 +278,10 @@ fn finish(
         seconds: clock.seconds(),
         message,
     };
-    write_run_row(&folder, own, &row)?;
-    let outcome = Outcome { run_id: own.run_id.clone(), folder: folder.path().to_owned(), status };
+    if let (Err(error), false) = (write_run_row(&folder, own, &row), matches!(status, Status::Failed { .. })) {
+        status = Status::from(&error);
+    }
+    let outcome = Outcome { run_id: own.run_id.clone(), folder: folder.path().to_owned(), status, opened: true };
     world.despawn(model);
     Ok(outcome)
 }

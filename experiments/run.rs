@@ -2,8 +2,8 @@
 
 use crate::cli::RunArguments;
 use crate::evaluators::{evaluators, write_evaluators};
-use crate::outcome::{Outcome, tell};
-use crate::{device, signals, toy};
+use crate::outcome::{Again, Outcome, tell};
+use crate::{device, exit, open_files, signals, toy};
 use bevy_app::App;
 use bevy_ecs::prelude::*;
 use candle_core::Device;
@@ -14,15 +14,15 @@ use optogen::components::{Active, Evaluator, Status};
 use optogen::experiment::{DataSpec, Experiment, ParentSpec, check_bank, has_table, load};
 use optogen::log::{RunLog, RunStatus, read_run_status};
 use optogen::look::writing;
-use optogen::run_folder::RunFolder;
+use optogen::run_folder::{RunFolder, refuse_existing};
 use optogen::transformer::{Architecture, check_shapes};
-use optogen::{Error, Result, durable};
+use optogen::{Error, Result, durable, say};
 use optogen_systems::clamp::{DonorShelf, check_interventions};
 use optogen_systems::profile::{Profile, ProfilePlugin};
 use optogen_systems::report::ReportPlugin;
 use optogen_systems::retire::write_row;
 use optogen_systems::run::{Clock, Provenance, StopRequest};
-use optogen_systems::spawn::{StartingPoint, architecture, cohort_memory, form_cohorts, spawn_model};
+use optogen_systems::spawn::{StartingPoint, architecture, check_training, cohort_memory, form_cohorts, spawn_model};
 use optogen_systems::stage::{Begin, Step};
 use optogen_systems::toy::ToyPlugins;
 use optogen_systems::{KeepingPlugins, TrainingPlugins, app, use_threads};
@@ -47,22 +47,21 @@ pub(crate) fn train(experiments: Vec<Experiment>, arguments: &RunArguments, exte
     let mut app = app_for(arguments, &device, extend)?;
     let world = app.world_mut();
     let plans = plan(world, experiments, &device, arguments.common.quiet)?;
-    let mut runs = Vec::new();
-    for plan in plans {
-        runs.push(start(world, plan, arguments)?);
-    }
-    let models: Vec<Entity> = runs.iter().filter_map(|run| run.entity).collect();
+    let names: Vec<_> = plans.iter().map(|plan| (plan.experiment.run_id(), plan.experiment.tables().len())).collect();
+    check_folders(&names, arguments)?;
+    let runs = start_each(plans, arguments, |plan| plan.experiment.run_id(), |plan, found| start(world, plan, found))?;
+    let models: Vec<Entity> = runs.iter().filter_map(Started::entity).collect();
     let size = arguments.cohort.map_or(if device.is_cpu() { 1 } else { usize::MAX }, |size| size as usize);
     if !arguments.common.quiet {
         for cohort in cohort_memory(world, &models, size)? {
-            eprintln!("{}", cohort.told());
+            say::note(cohort.told());
         }
     }
     form_cohorts(world, &models, size, &device)?;
     let outcomes = step_to_the_end(world, runs)?;
     // Models and bank make room for the pictures.
     drop(app);
-    tell(&outcomes, &arguments.out, arguments.common.quiet)
+    Ok(tell(&outcomes, Again::Run(&arguments.out), arguments.common.quiet))
 }
 
 /// An app in which everything happens that is to happen to runs, whatever learns in them.
@@ -90,8 +89,10 @@ pub(crate) fn app_for(arguments: &RunArguments, device: &Device, extend: impl Fn
 
 /// Steps until no run has a step to do.
 pub(crate) fn step_to_the_end(world: &mut World, runs: Vec<Started>) -> Result<Vec<Outcome>> {
-    for entity in runs.iter().filter_map(|run| run.entity) {
-        write_row(world, entity)?;
+    for entity in runs.iter().filter_map(Started::entity) {
+        if let (Err(error), Some(mut status)) = (write_row(world, entity), world.get_mut::<Status>(entity)) {
+            *status = Status::from(&error);
+        }
     }
     world.run_schedule(Begin);
     let mut active = world.query_filtered::<(), With<Active>>();
@@ -99,11 +100,14 @@ pub(crate) fn step_to_the_end(world: &mut World, runs: Vec<Started>) -> Result<V
         world.run_schedule(Step);
     }
     if let Some(profile) = world.get_resource::<Profile>() {
-        eprint!("{}", profile.told());
+        say::note(profile.told().trim_end());
     }
     let outcome = |run: Started| {
-        let status = run.entity.and_then(|entity| world.get::<Status>(entity).cloned()).unwrap_or(Status::Finished);
-        Outcome { run_id: run.run_id, folder: run.folder, status }
+        let status = match &run.begun {
+            Ok(entity) => entity.and_then(|entity| world.get::<Status>(entity).cloned()).unwrap_or(Status::Finished),
+            Err(error) => Status::from(error),
+        };
+        Outcome { run_id: run.run_id, folder: run.folder, status, opened: run.begun.is_ok() }
     };
     Ok(runs.into_iter().map(outcome).collect())
 }
@@ -133,6 +137,7 @@ fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device, quiet:
             }
         };
         check_bank(&experiment, &bank.name, bank.classes, bank.exemplars)?;
+        check_training(&experiment)?;
         let architecture = architecture(&experiment, &bank);
         let evaluators = evaluators(&experiment, &architecture, Some(&bank), device)?;
         let donors = Donors::load(&experiment)?;
@@ -141,7 +146,7 @@ fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device, quiet:
         let sizes: Vec<_> = evaluators.iter().map(|one| (one.name.clone(), one.count(), one.pairs())).collect();
         for hook in writing(&experiment, &architecture, &sizes, None)? {
             if !quiet {
-                eprintln!("{}", hook.told());
+                say::note(hook.told());
             }
         }
         let parent = experiment.parent.as_ref().map(|parent| read_parent(parent, &experiment, &architecture)).transpose()?;
@@ -178,22 +183,63 @@ pub(crate) fn check_checkpoint(checkpoint: &Checkpoint, architecture: &Architect
         .map_err(|error| Error::damaged(path, format!("its checkpoint is of another model: {error}")))
 }
 
-/// A run in the world, or one that was finished before.
+/// A run in the world, one that was finished before, or one that could not be begun.
 pub(crate) struct Started {
-    pub(crate) run_id: String,
-    pub(crate) folder: PathBuf,
-    pub(crate) entity: Option<Entity>,
+    run_id: String,
+    folder: PathBuf,
+    begun: Result<Option<Entity>>,
 }
 
-fn start(world: &mut World, plan: Plan, arguments: &RunArguments) -> Result<Started> {
-    let Plan { experiment, bank, evaluators, parent } = plan;
-    let run_id = experiment.run_id();
-    let found = Found::open(&run_id, arguments)?;
-    let folder = found.folder.path().to_owned();
-    if found.finished {
-        return Ok(Started { run_id, folder, entity: None });
+impl Started {
+    fn entity(&self) -> Option<Entity> {
+        self.begun.as_ref().ok().copied().flatten()
     }
-    let features = world.get::<ClassBank>(bank).cloned().ok_or_else(|| Error::Invalid("a class bank is gone".into()))?;
+}
+
+/// That runs may be begun, as far as that can be known before a folder is made: their names, and how many tables each has.
+///
+/// # Errors
+/// One is there already, and `--resume` is not asked for; or more files would be open than are allowed.
+pub(crate) fn check_folders(runs: &[(String, usize)], arguments: &RunArguments) -> Result<()> {
+    if !arguments.resume {
+        runs.iter().try_for_each(|(run_id, _)| refuse_existing(&arguments.out, run_id))?;
+    }
+    let row = |run_id: &str| read_run_status(&RunFolder::place(&arguments.out, run_id).join("run.parquet"));
+    let finished = |run_id: &str| row(run_id).is_ok_and(|row| row.status == FINISHED);
+    let begun: Vec<usize> = runs.iter().filter(|(run_id, _)| !finished(run_id)).map(|(_, tables)| 1 + tables).collect();
+    open_files::allow(&arguments.out, begun.len(), begun.iter().sum(), arguments.common.threads())
+}
+
+/// Opens the folder of each run and has it begun by `start`, unless it is finished. One for which that fails keeps the others from nothing.
+///
+/// # Errors
+/// It fails for all of them.
+pub(crate) fn start_each<P>(
+    plans: Vec<P>,
+    arguments: &RunArguments,
+    name: impl Fn(&P) -> String,
+    mut start: impl FnMut(P, Found) -> Result<Entity>,
+) -> Result<Vec<Started>> {
+    let mut runs = Vec::new();
+    for plan in plans {
+        let run_id = name(&plan);
+        let folder = RunFolder::place(&arguments.out, &run_id);
+        let begun = Found::open(&run_id, arguments).and_then(|found| if found.finished { Ok(None) } else { start(plan, found).map(Some) });
+        runs.push(Started { run_id, folder, begun });
+    }
+    if runs.iter().any(|run| run.begun.is_ok()) {
+        return Ok(runs);
+    }
+    let mut errors = runs.into_iter().filter_map(|run| run.begun.err());
+    let first = errors.next().unwrap_or_else(|| Error::Internal("an experiment without runs".into()));
+    errors.for_each(|error| _ = exit::refused(&error));
+    Err(first)
+}
+
+fn start(world: &mut World, plan: Plan, found: Found) -> Result<Entity> {
+    let Plan { experiment, bank, evaluators, parent } = plan;
+    let (run_id, folder) = (experiment.run_id(), found.folder.path().to_owned());
+    let features = world.get::<ClassBank>(bank).cloned().ok_or_else(|| Error::Internal("a class bank is gone".into()))?;
     if let Some(checkpoint) = &found.checkpoint {
         check_checkpoint(checkpoint, &architecture(&experiment, &features), &folder)?;
     }
@@ -207,8 +253,11 @@ fn start(world: &mut World, plan: Plan, arguments: &RunArguments) -> Result<Star
     }
     let model = spawn_model(world, bank, run_id.clone(), experiment, evaluators, begin)?;
     world.entity_mut(model).insert(kept);
-    Ok(Started { run_id, folder, entity: Some(model) })
+    Ok(model)
 }
+
+/// The status of a run that has seen all its sequences.
+const FINISHED: &str = "finished";
 
 /// A run's folder, and how far the run came in it before.
 pub(crate) struct Found {
@@ -226,7 +275,7 @@ impl Found {
         let folder = RunFolder::open(&arguments.out, run_id, arguments.resume)?;
         let mut warnings = Vec::new();
         let RunStatus { status, seconds, .. } = last_status(&folder, &mut warnings)?;
-        let finished = status == "finished";
+        let finished = status == FINISHED;
         let checkpoint = if finished { None } else { latest_verified(&folder, &mut warnings)? };
         Ok(Self { folder, finished, checkpoint, seconds, warnings })
     }
@@ -235,7 +284,7 @@ impl Found {
     pub(crate) fn go_on(mut self, toml: &str, tables: &[String], from: u64) -> Result<(RunFolder, RunLog, Clock)> {
         let log = RunLog::resume(&self.folder, tables, from, &mut self.warnings)?;
         for warning in self.warnings {
-            eprintln!("warning: {warning}");
+            say::note(format!("warning: {warning}"));
         }
         let file = self.folder.path().join("experiment.toml");
         durable::write_file(&file, |to| to.write_all(toml.as_bytes()).map_err(Error::file(&file)))?;

@@ -3,16 +3,17 @@
 use crate::cli::RunArguments;
 use crate::draw::{Axis, CLEARLY_APART, Figure, Legend, Panel, Series};
 use crate::logs::Rows;
-use crate::outcome::{Outcome, exit_code};
-use crate::run::{Found, Started, app_for, step_to_the_end};
+use crate::outcome::{Again, Outcome, each_told, exit_code};
+use crate::run::{Found, app_for, check_folders, start_each, step_to_the_end};
 use bevy_app::App;
+use bevy_ecs::entity::Entity;
 use bevy_ecs::world::World;
 use candle_core::Device;
 use comfy_table::presets::ASCII_HORIZONTAL_ONLY;
 use comfy_table::{Cell, CellAlignment, LineStyle, Table};
 use optogen::experiment::{has_table, load_as};
 use optogen::toy::{ToyExperiment, ToyStart, Vector, drawn_vectors};
-use optogen::{Error, Result};
+use optogen::{Cause, Error, Result, say};
 use optogen_data::read_toy_vectors;
 use optogen_systems::toy::spawn_toy;
 use std::path::Path;
@@ -33,13 +34,18 @@ pub fn run(arguments: &RunArguments, extend: impl Fn(&mut App)) -> Result<u8> {
     let vectors = experiments.iter().map(vectors).collect::<Result<Vec<_>>>()?;
     let mut app = app_for(arguments, &Device::Cpu, extend)?;
     let world = app.world_mut();
-    let mut runs = Vec::new();
-    for (experiment, vectors) in experiments.iter().zip(vectors) {
-        runs.push(start(world, experiment, vectors, arguments)?);
-    }
+    let names: Vec<_> = experiments.iter().map(|experiment| (experiment.run_id(), experiment.tables().len())).collect();
+    check_folders(&names, arguments)?;
+    let plans = experiments.into_iter().zip(vectors).collect();
+    let runs = start_each(
+        plans,
+        arguments,
+        |(experiment, _)| experiment.run_id(),
+        |(experiment, vectors), found| start(world, &experiment, vectors, found),
+    )?;
     let outcomes = step_to_the_end(world, runs)?;
-    tell(&outcomes, arguments.common.quiet)?;
-    Ok(exit_code(&outcomes, &arguments.out))
+    let causes = tell(&outcomes, arguments.common.quiet);
+    Ok(exit_code(&outcomes, Again::Run(&arguments.out), &causes))
 }
 
 /// That a file describes a toy model, for what is for transformers alone.
@@ -71,41 +77,37 @@ fn vectors(experiment: &ToyExperiment) -> Result<Vec<Vector>> {
     Ok(vectors)
 }
 
-fn start(world: &mut World, experiment: &ToyExperiment, vectors: Vec<Vector>, arguments: &RunArguments) -> Result<Started> {
-    let run_id = experiment.run_id();
-    let found = Found::open(&run_id, arguments)?;
-    let folder = found.folder.path().to_owned();
-    if found.finished {
-        return Ok(Started { run_id, folder, entity: None });
-    }
+fn start(world: &mut World, experiment: &ToyExperiment, vectors: Vec<Vector>, found: Found) -> Result<Entity> {
     let start = match &found.checkpoint {
-        Some(checkpoint) => ToyStart::from_checkpoint(experiment, checkpoint, &folder)?,
+        Some(checkpoint) => ToyStart::from_checkpoint(experiment, checkpoint, found.folder.path())?,
         None => ToyStart::initial(experiment, vectors)?,
     };
     let kept = found.go_on(&experiment.to_toml(), &experiment.tables(), start.steps)?;
     let entity = spawn_toy(world, experiment, start);
     world.entity_mut(entity).insert(kept);
-    Ok(Started { run_id, folder, entity: Some(entity) })
+    Ok(entity)
 }
 
-/// Draws each run's loss, and prints where they ended.
-fn tell(outcomes: &[Outcome], quiet: bool) -> Result<()> {
-    let mut rows = Vec::new();
-    for outcome in outcomes {
+/// Draws each run's loss, and prints where they ended; returns whose it is to mend what could not be told.
+fn tell(outcomes: &[Outcome], quiet: bool) -> Vec<Cause> {
+    let (mut rows, mut pictures) = (Vec::new(), Vec::new());
+    let causes = each_told(outcomes, |outcome| {
         let train = Rows::read(&outcome.folder.join("train.parquet"))?;
         let losses: Vec<(f64, f64)> = train.numbers("sequences")?.into_iter().zip(train.numbers("loss")?).collect();
         let mut row = vec![("loss".to_owned(), losses.last().map_or(f64::NAN, |point| point.1))];
         row.extend(last_measures(&outcome.folder)?);
-        rows.push((outcome.run_id.as_str(), row));
+        rows.push((outcome.run_id.clone(), row));
         let panel = Panel::new(Axis::of("steps"), Axis::of("loss"));
         let panel = panel.with(vec![Series::line("loss", losses, CLEARLY_APART[0])]).legend(Legend::Ends);
         Figure::of(&outcome.run_id, panel).save(&outcome.folder, "losses")?;
+        pictures.push(outcome.folder.join("losses.png"));
+        Ok(())
+    });
+    if !quiet && !rows.is_empty() {
+        say::answer(ends(&rows));
+        pictures.iter().for_each(|picture| say::answer(format!("{}\n", picture.display())));
     }
-    if !quiet {
-        print!("{}", ends(&rows));
-        outcomes.iter().for_each(|outcome| println!("{}", outcome.folder.join("losses.png").display()));
-    }
-    Ok(())
+    causes
 }
 
 /// What was measured last of the whole model, and how far each vector is from its direction.
@@ -119,7 +121,7 @@ fn last_measures(folder: &Path) -> Result<Vec<(String, f64)>> {
 }
 
 /// The ends of runs as a table, with a line's end after the last line.
-fn ends(rows: &[(&str, Vec<(String, f64)>)]) -> String {
+fn ends<N: AsRef<str>>(rows: &[(N, Vec<(String, f64)>)]) -> String {
     let mut names: Vec<&str> = Vec::new();
     for (name, _) in rows.iter().flat_map(|(_, row)| row) {
         if !names.contains(&name.as_str()) {
@@ -132,7 +134,7 @@ fn ends(rows: &[(&str, Vec<(String, f64)>)]) -> String {
     table.set_header(std::iter::once(Cell::new("run")).chain(names.iter().map(|name| right(name.replace([' ', '_'], "\n")))));
     for (run, row) in rows {
         let value = |name: &&str| row.iter().find(|(own, _)| own == name).map_or(String::new(), |(_, value)| format!("{value:.6}"));
-        table.add_row(std::iter::once(Cell::new(run)).chain(names.iter().map(|name| right(value(name)))));
+        table.add_row(std::iter::once(Cell::new(run.as_ref())).chain(names.iter().map(|name| right(value(name)))));
     }
     table.column_iter_mut().for_each(|column| _ = column.set_padding((0, 1)));
     format!("{}\n", table.trim_fmt())

@@ -53,7 +53,40 @@ pub enum Error {
     Parquet(#[from] parquet::errors::ParquetError),
 }
 
+/// Whose an error is to mend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// What was asked for: the command line, the experiment file, or a file that one of them names.
+    Request,
+    /// The disk or the file system, or what became of a file on it.
+    Disk,
+    /// This program.
+    Program,
+}
+
 impl Error {
+    /// Whose it is to mend. What a library says of a file that failed is the disk's.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Error::Invalid(_) | Error::Input { .. } | Error::InUse(_) => Cause::Request,
+            Error::File { .. } | Error::Damaged { .. } => Cause::Disk,
+            _ if io_error(self).is_some() => Cause::Disk,
+            _ => Cause::Program,
+        }
+    }
+
+    /// For `map_err` where Arrow or Parquet writes to a file: where the file failed, and not they, its path is in the error.
+    pub fn written<E: std::error::Error + Into<Error> + 'static>(path: &Path) -> impl FnOnce(E) -> Error + '_ {
+        move |error| match io_error(&error) {
+            Some(source) => {
+                let again = source.raw_os_error().map(std::io::Error::from_raw_os_error);
+                let source = again.unwrap_or_else(|| std::io::Error::new(source.kind(), source.to_string()));
+                Error::File { path: path.to_owned(), source }
+            }
+            None => error.into(),
+        }
+    }
+
     /// For `map_err` on file operations.
     pub fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
         move |source| Error::File { path: path.to_owned(), source }
@@ -64,7 +97,9 @@ impl Error {
     pub fn input_file(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
         use std::io::ErrorKind::*;
         move |source| match source.kind() {
-            NotFound | NotADirectory | IsADirectory | PermissionDenied | InvalidData | InvalidFilename => Error::input(path, source.to_string()),
+            NotFound | NotADirectory | IsADirectory | PermissionDenied | InvalidData | InvalidFilename => {
+                Error::input(path, source.to_string())
+            }
             _ => Error::File { path: path.to_owned(), source },
         }
     }
@@ -77,5 +112,38 @@ impl Error {
     /// A file of a run that does not hold what it should.
     pub fn damaged(path: &Path, message: impl Into<String>) -> Error {
         Error::Damaged { path: path.to_owned(), message: message.into() }
+    }
+}
+
+/// The error of a file that is behind another one.
+fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::io::Error> {
+    std::iter::successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::error::ArrowError;
+    use parquet::errors::ParquetError;
+    use std::io;
+
+    /// The code of a full disk.
+    const FULL: i32 = 28;
+
+    #[test]
+    fn a_full_disk_is_found_behind_what_a_library_says() {
+        let full = || io::Error::from_raw_os_error(FULL);
+        let path = Path::new("run=a/train.parquet");
+        for error in [
+            Error::written(path)(ArrowError::from(full())),
+            Error::written(path)(ParquetError::from(full())),
+            Error::written(path)(ParquetError::External(Box::new(ArrowError::from(full())))),
+        ] {
+            assert_eq!(error.to_string(), "run=a/train.parquet: No space left on device (os error 28)");
+            assert_eq!(error.cause(), Cause::Disk);
+        }
+        assert_eq!(Error::from(ParquetError::from(full())).cause(), Cause::Disk);
+        let ours = Error::written(path)(ArrowError::ComputeError("one and one is three".into()));
+        assert!(matches!(ours, Error::Arrow(_)) && ours.cause() == Cause::Program);
     }
 }

@@ -13,6 +13,7 @@ pub mod gate;
 pub mod gpu;
 pub mod gradients;
 pub mod heads;
+mod lock_file;
 pub mod log;
 pub mod look;
 pub mod metrics;
@@ -29,4 +30,4 @@ pub mod toy;
 pub mod transformer;
 pub mod weights;
 
-pub use error::{Error, Result};
+pub use error::{Cause, Error, Result};

@@ -95,7 +95,7 @@ impl Checkpoint {
             put(EXPERIMENT, self.experiment.as_bytes())?;
             let (run_id, moments) = (self.run_id.clone(), self.moments.clone());
             let manifest = Manifest { version: 1, run_id, sequences: self.sequences, steps: self.steps, moments, files };
-            let text = serde_json::to_string_pretty(&manifest).map_err(|error| Error::Invalid(error.to_string()))?;
+            let text = serde_json::to_string_pretty(&manifest).map_err(|error| Error::Internal(error.to_string()))?;
             let path = folder.join(MANIFEST);
             durable::write_file(&path, |file| file.write_all(text.as_bytes()).map_err(Error::file(&path)))
         })
@@ -176,7 +176,7 @@ fn serialised(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
         Ok((name.as_str(), tensor.dims().to_vec(), bytes))
     });
     let owned: Vec<(&str, Vec<usize>, Vec<u8>)> = views.collect::<Result<_>>()?;
-    let refused = |error: safetensors::SafeTensorError| Error::Invalid(error.to_string());
+    let refused = |error: safetensors::SafeTensorError| Error::Internal(error.to_string());
     let views = owned.iter().map(|(name, shape, bytes)| {
         Ok((*name, safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes).map_err(refused)?))
     });

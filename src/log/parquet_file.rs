@@ -134,7 +134,7 @@ impl Ending<'_> {
             head.schema_descr_ptr(),
             head.column_orders().cloned(),
         );
-        Ok(ParquetMetaDataWriter::new(file, &ParquetMetaData::new(head, self.groups)).finish()?)
+        ParquetMetaDataWriter::new(file, &ParquetMetaData::new(head, self.groups)).finish().map_err(Error::written(self.path))
     }
 }
 

@@ -78,7 +78,7 @@ impl Table {
     /// Appends rows, a column each; `run_id` included.
     pub fn append(&mut self, columns: Vec<ArrayRef>) -> Result<()> {
         let batch = RecordBatch::try_new(self.schema.clone(), columns)?;
-        self.stream.write(&batch)?;
+        self.stream.write(&batch).map_err(Error::written(&self.journal))?;
         self.journal_rows += batch.num_rows() as u64;
         self.growing.push(&batch)?;
         if self.growing.has_whole() && self.may_seal() { self.seal() } else { Ok(()) }
@@ -94,14 +94,14 @@ impl Table {
         if goes_on && self.journal_rows > 0 && self.may_seal() {
             return self.seal();
         }
-        self.stream.flush()?;
+        self.stream.flush().map_err(Error::written(&self.journal))?;
         self.stream.get_ref().get_ref().sync_data().map_err(Error::file(&self.journal))
     }
 
     /// Seals all rows into the Parquet file.
     pub fn seal(&mut self) -> Result<()> {
         let start = Instant::now();
-        self.stream.flush()?;
+        self.stream.flush().map_err(Error::written(&self.journal))?;
         append_parquet(&self.sealed, &self.schema, &mut self.growing)?;
         self.sealed_rows += std::mem::take(&mut self.journal_rows);
         self.stream = new_journal(&self.journal, &self.schema, self.sealed_rows)?;
@@ -131,9 +131,10 @@ fn new_journal(path: &Path, schema: &SchemaRef, sealed_rows: u64) -> Result<Stre
     let schema = Schema::new_with_metadata(schema.fields().clone(), metadata);
     // The header is there before the name is, so a journal without one is damaged.
     let folder = path.parent().unwrap_or(Path::new("."));
-    let temporary = tempfile::Builder::new().prefix(durable::TEMPORARY).tempfile_in(folder).map_err(Error::file(path))?;
-    let mut stream = StreamWriter::try_new(BufWriter::new(temporary.reopen().map_err(Error::file(path))?), &schema)?;
-    stream.flush()?;
+    let temporary = durable::temporary_file(folder).map_err(Error::file(path))?;
+    let file = BufWriter::new(temporary.reopen().map_err(Error::file(path))?);
+    let mut stream = StreamWriter::try_new(file, &schema).map_err(Error::written(path))?;
+    stream.flush().map_err(Error::written(path))?;
     temporary.persist(path).map_err(|error| Error::File { path: path.to_owned(), source: error.error })?;
     durable::sync_folder(folder)?;
     Ok(stream)
@@ -161,7 +162,7 @@ fn read_journal(path: &Path, sealed_rows: u64) -> Result<Vec<RecordBatch>> {
 
 fn before(batch: &RecordBatch, from: u64) -> Result<RecordBatch> {
     let sequences = batch.column_by_name("sequences").and_then(|column| column.as_any().downcast_ref::<Int64Array>());
-    let Some(sequences) = sequences else { return Err(Error::Invalid("a table has no column of sequences".into())) };
+    let Some(sequences) = sequences else { return Err(Error::Internal("a table has no column of sequences".into())) };
     let keep: BooleanArray = sequences.values().iter().map(|&sequences| Some((sequences as u64) < from)).collect();
     Ok(filter_record_batch(batch, &keep)?)
 }
