@@ -1,11 +1,13 @@
 //! Class banks: from an HDF5 file, one-hot, or the embedded one, as the experiment says.
 
+use crate::constant::{constant_rows, first_few};
 use crate::embedded::{EMBEDDED_PATH, embedded};
 use crate::hdf5_file::File;
 use candle_core::Device;
 use optogen::bank::ClassBank;
 use optogen::experiment::DataSpec;
-use optogen::{Error, Result};
+use optogen::{Error, Result, say};
+use std::collections::HashMap;
 use std::path::Path;
 
 /// The bank that an experiment names, whose file lies in `experiment_dir`.
@@ -44,8 +46,9 @@ pub fn load_bank(data: &DataSpec, experiment_dir: &Path, device: &Device) -> Res
 /// Reads a bank from a float16, float32 or float64 dataset `[classes, exemplars, features]`.
 ///
 /// # Errors
-/// [`Error::File`] if the file cannot be opened; [`Error::Damaged`] if it is not HDF5, the dataset is not there (those that are, are listed),
-/// is of another shape or type, is cut short, or holds a value that is not finite.
+/// [`Error::Input`] if the file is not there or not HDF5, if the dataset is not there (those that are, are listed), or not all of it is, is of another
+/// shape or type, is cut short, holds a value that is not finite, or exemplars of two classes that are the same value in every feature;
+/// [`Error::File`] if the disk fails.
 pub fn read_bank(path: &Path, dataset: &str, device: &Device) -> Result<ClassBank> {
     bank_of(&File::open(path)?, &path.display().to_string(), dataset, device)
 }
@@ -54,17 +57,44 @@ pub fn read_bank(path: &Path, dataset: &str, device: &Device) -> Result<ClassBan
 pub(crate) fn bank_of(file: &File, name: &str, dataset_name: &str, device: &Device) -> Result<ClassBank> {
     let (dataset, shape) = file.dataset(dataset_name)?;
     let &[classes, exemplars, features] = &shape[..] else {
-        return Err(
-            file.damaged(format!("dataset \"{dataset_name}\" is of shape {shape:?}; a class bank is [classes, exemplars, features]"))
-        );
+        return Err(file.wrong(format!("dataset \"{dataset_name}\" is of shape {shape:?}; a class bank is [classes, exemplars, features]")));
     };
     if shape.contains(&0) {
-        return Err(file.damaged(format!("dataset \"{dataset_name}\" of shape {shape:?} is empty")));
+        return Err(file.wrong(format!("dataset \"{dataset_name}\" of shape {shape:?} is empty")));
     }
     match file.halves(&dataset, dataset_name)? {
-        Some(halves) => ClassBank::new(name, classes, exemplars, features, halves, device),
-        None => ClassBank::new(name, classes, exemplars, features, file.floats(&dataset, dataset_name)?, device),
+        Some(halves) => {
+            check_exemplars(file, dataset_name, &constant_rows(&halves, features), exemplars)?;
+            ClassBank::new(name, classes, exemplars, features, halves, device)
+        }
+        None => {
+            let floats = file.floats(&dataset, dataset_name)?;
+            check_exemplars(file, dataset_name, &constant_rows(&floats, features), exemplars)?;
+            ClassBank::new(name, classes, exemplars, features, floats, device)
+        }
     }
+}
+
+/// Exemplars that are one value in every feature are refused where two classes have the same, which nothing can tell apart; where they can be told
+/// apart, there is a line about them.
+fn check_exemplars(file: &File, dataset: &str, constant: &[(usize, f32)], exemplars: usize) -> Result<()> {
+    let place = |row: usize| format!("class {} exemplar {}", row / exemplars, row % exemplars);
+    let mut class_of = HashMap::new();
+    let of_two_classes = |&&(row, value): &&(usize, f32)| *class_of.entry(value.to_bits()).or_insert(row / exemplars) != row / exemplars;
+    if let Some(&(_, value)) = constant.iter().find(of_two_classes) {
+        let same: Vec<usize> = constant.iter().filter(|(_, other)| *other == value).map(|(row, _)| *row).collect();
+        return Err(file.wrong(format!(
+            "dataset \"{dataset}\" holds {} exemplars of several classes whose every feature is {value}, and which nothing can tell apart: {}; \
+             were they ever written?",
+            same.len(),
+            first_few(same.iter().map(|&row| place(row)))
+        )));
+    }
+    if !constant.is_empty() {
+        let list = first_few(constant.iter().map(|&(row, value)| format!("{} ({value})", place(row))));
+        say::note(file.warning(format!("dataset \"{dataset}\": one value in every feature: {list}; were they ever written?")));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -150,6 +180,32 @@ mod tests {
         assert!(refusal("features/feat").starts_with("bank.h5: not a readable HDF5 file: "), "{}", refusal("features/feat"));
         std::fs::write(&path, "").unwrap();
         assert!(refusal("features/feat").starts_with("bank.h5: not a readable HDF5 file: "));
+    }
+
+    #[test]
+    fn exemplars_that_cannot_be_told_apart_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bank.h5");
+        let read = |values: &[f32], shape| {
+            bank_file(&path, values, shape);
+            read_bank(&path, "features/feat", &Device::Cpu)
+        };
+        // Class 1 is half empty, and class 2 altogether.
+        let half = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.0, -0.0, 0.0, 0.0, 0.0, 0.0];
+        let message = read(&half, &[3, 2, 2]).unwrap_err().to_string();
+        assert_eq!(
+            message.replace(&path.display().to_string(), "bank.h5"),
+            "bank.h5: dataset \"features/feat\" holds 3 exemplars of several classes whose every feature is 0, and which nothing can tell apart: \
+             class 1 exemplar 1, class 2 exemplar 0, class 2 exemplar 1; were they ever written?"
+        );
+        let empty = read(&[0.0; 40], &[10, 2, 2]).unwrap_err().to_string();
+        assert!(empty.contains(" holds 20 exemplars ") && empty.contains("class 2 exemplar 0 and 15 more; "), "{empty}");
+        bank_file(&path, &[half::f16::ONE; 8], &[2, 2, 2]);
+        assert!(read_bank(&path, "features/feat", &Device::Cpu).unwrap_err().to_string().contains(" whose every feature is 1, "));
+        // One of a kind, a class each, and banks of a single feature: all can be told apart as well as can be.
+        assert_eq!(read(&half[..8], &[2, 2, 2]).unwrap().classes, 2);
+        assert_eq!(read(&[1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0], &[2, 2, 2]).unwrap().classes, 2);
+        assert_eq!(read(&[0.0; 8], &[4, 2, 1]).unwrap().features, 1);
     }
 
     #[test]

@@ -3,10 +3,8 @@
 use crate::bank::bank_of;
 use crate::hdf5_file::File;
 use candle_core::Device;
+use optogen::Result;
 use optogen::bank::ClassBank;
-use optogen::{Error, Result};
-use std::io::Write;
-use std::path::Path;
 
 /// What experiments call the file.
 pub(crate) const EMBEDDED_PATH: &str = "data/omniglot_small.h5";
@@ -16,21 +14,14 @@ static FILE: &[u8] = include_bytes!("omniglot_small.h5");
 /// The embedded bank: 1936 classes, 5 exemplars, 512 features.
 ///
 /// # Errors
-/// If no temporary file can be written.
+/// The device has no room for it.
 pub fn embedded_bank(device: &Device) -> Result<ClassBank> {
     embedded("efficientnet_lite0/224/feat", device)
 }
 
-/// A dataset of the embedded file as a bank.
-///
-/// Read through a temporary file: HDF5's images of files in memory are not in the `hdf5` crate's safe interface, and would be one more copy.
+/// A dataset of the embedded file as a bank, read from memory; the library's copy of the file goes with `file`.
 pub(crate) fn embedded(dataset: &str, device: &Device) -> Result<ClassBank> {
-    let folder = std::env::temp_dir();
-    let mut copy = tempfile::Builder::new().prefix("optogen-bank-").suffix(".h5").tempfile_in(&folder).map_err(Error::file(&folder))?;
-    copy.write_all(FILE).map_err(Error::file(copy.path()))?;
-    let file = File::open_as(copy.path(), Path::new(EMBEDDED_PATH))?;
-    // Open as it is, it can go from the folder: nothing is left there by whatever ends the program.
-    copy.close().map_err(Error::file(&folder))?;
+    let file = File::open_image(FILE, EMBEDDED_PATH)?;
     bank_of(&file, EMBEDDED_PATH, dataset, device)
 }
 
@@ -49,6 +40,13 @@ mod tests {
         let norms: Vec<f32> = rows.to_dtype(DType::F32).unwrap().sqr().unwrap().sum(1).unwrap().sqrt().unwrap().to_vec1().unwrap();
         let mean = norms.iter().sum::<f32>() / norms.len() as f32;
         assert!((mean - 28.0).abs() < 0.01, "{mean}");
+    }
+
+    #[test]
+    fn it_can_be_read_by_several_at_once() {
+        let read = || std::thread::spawn(|| embedded_bank(&Device::Cpu).unwrap().classes);
+        let all: Vec<_> = (0..4).map(|_| read()).collect();
+        assert!(all.into_iter().all(|one| one.join().unwrap() == 1936));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Evaluation files: fixed sequences of evaluators with their features, in the published layout: `NAME/examples` and `NAME/labels`.
 
-use crate::hdf5_file::{File, did_you_mean};
-use optogen::{Error, Result};
+use crate::constant::{constant_rows, first_few};
+use crate::hdf5_contents::did_you_mean;
+use crate::hdf5_file::File;
+use optogen::{Error, Result, say};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -33,30 +35,51 @@ pub fn evaluation_names(path: &Path) -> Result<Vec<String>> {
 /// Reads one evaluator's sequences: examples of float16, float32 or float64, labels of any integer type.
 ///
 /// # Errors
-/// [`Error::File`] if the file cannot be opened; [`Error::Damaged`] if it is not HDF5, has no such evaluator (those that it has are listed),
-/// or if examples and labels are of other shapes or types, do not belong together, or hold a value that is not finite or is no label.
+/// [`Error::Input`] if the file is not there or not HDF5, has no such evaluator (those that it has are listed), or if examples and labels are not
+/// all there, are of other shapes or types, do not belong together, hold a value that is not finite or is no label, or a sequence that is one
+/// value throughout; [`Error::File`] if the disk fails.
 pub fn read_evaluation(path: &Path, name: &str) -> Result<EvaluationSet> {
     let file = File::open(path)?;
     if !file.contains(name) {
         let names = file.top_names()?;
         let nearest = did_you_mean(name, names.iter().map(String::as_str));
         let there = if names.is_empty() { "it is empty".into() } else { format!("there are: {}", names.join(", ")) };
-        return Err(file.damaged(format!("no evaluator \"{name}\"{nearest}; {there}")));
+        return Err(file.wrong(format!("no evaluator \"{name}\"{nearest}; {there}")));
     }
     let (examples_name, labels_name) = (format!("{name}/examples"), format!("{name}/labels"));
     let (examples, shape) = file.dataset(&examples_name)?;
     let &[n, pairs, features] = &shape[..] else {
-        return Err(file.damaged(format!("dataset \"{examples_name}\" is of shape {shape:?}; examples are [sequences, pairs, features]")));
+        return Err(file.wrong(format!("dataset \"{examples_name}\" is of shape {shape:?}; examples are [sequences, pairs, features]")));
     };
     if shape.contains(&0) {
-        return Err(file.damaged(format!("dataset \"{examples_name}\" of shape {shape:?} is empty")));
+        return Err(file.wrong(format!("dataset \"{examples_name}\" of shape {shape:?} is empty")));
     }
     let (labels, labels_shape) = file.dataset(&labels_name)?;
     if labels_shape != [n, pairs] {
-        return Err(file.damaged(format!("dataset \"{labels_name}\" is of shape {labels_shape:?}, but its examples need [{n}, {pairs}]")));
+        return Err(file.wrong(format!("dataset \"{labels_name}\" is of shape {labels_shape:?}, but its examples need [{n}, {pairs}]")));
     }
     let (examples, labels) = (file.floats(&examples, &examples_name)?, file.whole_numbers(&labels, &labels_name)?);
+    check_examples(&file, &examples_name, &constant_rows(&examples, features), pairs)?;
     Ok(EvaluationSet { name: name.into(), examples, labels, n, pairs, features })
+}
+
+/// Sequences that are one value throughout, in which nothing can be told apart, are refused; of single examples there is a line.
+fn check_examples(file: &File, dataset: &str, constant: &[(usize, f32)], pairs: usize) -> Result<()> {
+    let whole = |rows: &&[(usize, f32)]| pairs > 1 && rows.len() == pairs && rows.iter().all(|(_, value)| *value == rows[0].1);
+    let sequences: Vec<usize> =
+        constant.chunk_by(|(one, _), (next, _)| one / pairs == next / pairs).filter(whole).map(|rows| rows[0].0 / pairs).collect();
+    if !sequences.is_empty() {
+        return Err(file.wrong(format!(
+            "dataset \"{dataset}\" holds {} sequences that are one value throughout: {}; were they ever written?",
+            sequences.len(),
+            first_few(sequences.iter())
+        )));
+    }
+    if !constant.is_empty() {
+        let list = first_few(constant.iter().map(|&(row, value)| format!("sequence {} pair {} ({value})", row / pairs, row % pairs)));
+        say::note(file.warning(format!("dataset \"{dataset}\": one value in every feature: {list}; were they ever written?")));
+    }
+    Ok(())
 }
 
 /// Writes evaluators' sequences: the whole file or none of it.
@@ -172,7 +195,37 @@ mod tests {
         published(&path, &[0.5, 1.0, 0.0, 1e300], &[1, 2, 2], &[0i32, 1], &[1, 2]);
         assert_eq!(refusal("probe"), "e.h5: dataset \"probe/examples\" holds inf at [0, 1, 1]; every value must be finite in float32");
         hdf5::File::create(&path).unwrap().create_group("probe").unwrap();
-        assert!(refusal("probe").starts_with("e.h5: dataset \"probe/examples\" is not there, nor is any other"), "{}", refusal("probe"));
+        assert_eq!(refusal("probe"), "e.h5: dataset \"probe/examples\" is not there, nor is any other");
+    }
+
+    #[test]
+    fn sequences_of_one_value_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("e.h5");
+        // The query of the first sequence is blank, the second is blank altogether.
+        let values = [1.0f32, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+        published(&path, &values, &[2, 2, 2], &[0i32, 1, 0, 1], &[2, 2]);
+        let message = read_evaluation(&path, "probe").unwrap_err().to_string().replace(&path.display().to_string(), "e.h5");
+        assert_eq!(message, "e.h5: dataset \"probe/examples\" holds 1 sequences that are one value throughout: 1; were they ever written?");
+        published(&path, &values[..4], &[1, 2, 2], &[0i32, 1], &[1, 2]);
+        assert_eq!(read_evaluation(&path, "probe").unwrap().examples, values[..4]);
+        // Two blanks that are not the same.
+        published(&path, &[3.0f32, 3.0, 0.0, 0.0], &[1, 2, 2], &[0i32, 1], &[1, 2]);
+        assert_eq!(read_evaluation(&path, "probe").unwrap().n, 1);
+    }
+
+    #[test]
+    fn labels_that_were_never_written_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("e.h5");
+        let file = hdf5::File::create(&path).unwrap();
+        let group = file.create_group("probe").unwrap();
+        group.new_dataset::<f32>().shape([1, 1, 2]).create("examples").unwrap().write_raw(&[1.0f32, 2.0]).unwrap();
+        group.new_dataset::<i64>().shape([1, 1]).create("labels").unwrap();
+        drop((group, file));
+        let message = read_evaluation(&path, "probe").unwrap_err().to_string().replace(&path.display().to_string(), "e.h5");
+        let zeros = "for what is not there HDF5 reads a fill value, mostly zeros";
+        assert_eq!(message, format!("e.h5: dataset \"probe/labels\" was never written; {zeros}"));
     }
 
     #[test]

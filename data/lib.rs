@@ -1,9 +1,14 @@
 //! Raw material: class banks read from HDF5, one-hot banks, evaluation files.
 
 mod bank;
+mod constant;
 mod embedded;
 mod evaluation_file;
+mod hdf5_contents;
 mod hdf5_file;
+mod hdf5_formats;
+mod hdf5_library;
+mod hdf5_whole;
 pub mod reference;
 mod toy_vectors;
 

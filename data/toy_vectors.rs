@@ -8,8 +8,8 @@ use std::path::Path;
 /// Reads the vectors that an experiment needs, of float16, float32 or float64.
 ///
 /// # Errors
-/// [`Error::File`](optogen::Error::File) if the file cannot be opened; [`Error::Damaged`](optogen::Error::Damaged) if it is not HDF5, a vector is not
-/// there (the message lists what is), has other than one axis, or holds a value that is not finite.
+/// [`Error::Input`](optogen::Error::Input) if the file is not there or not HDF5, a vector is not there (the message lists what is) or not all of it, has
+/// other than one axis, or holds a value that is not finite; [`Error::File`](optogen::Error::File) if the disk fails.
 pub fn read_toy_vectors(path: &Path, experiment: &ToyExperiment) -> Result<Vec<Vector>> {
     let file = File::open(path)?;
     let group = experiment.toy.group.as_ref().map_or(String::new(), |group| format!("{group}/"));
@@ -17,7 +17,7 @@ pub fn read_toy_vectors(path: &Path, experiment: &ToyExperiment) -> Result<Vec<V
         let name = format!("{group}{name}");
         let (dataset, shape) = file.dataset(&name)?;
         if shape.len() != 1 {
-            return Err(file.damaged(format!("dataset \"{name}\" is of shape {shape:?}; a vector has one axis")));
+            return Err(file.wrong(format!("dataset \"{name}\" is of shape {shape:?}; a vector has one axis")));
         }
         file.floats(&dataset, &name)
     })

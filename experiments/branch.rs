@@ -1,6 +1,7 @@
 //! `optogen branch`: goes on from a checkpoint of a run, with other interventions.
 
 use crate::cli::{BranchArguments, RunArguments};
+use crate::logs::source_run;
 use crate::replay::run_id_of;
 use crate::run::train;
 use bevy_app::App;
@@ -13,6 +14,7 @@ use optogen::{Error, Result};
 /// # Errors
 /// There is no such checkpoint, or the experiment cannot go on from it.
 pub fn branch(arguments: &BranchArguments, extend: impl Fn(&mut App)) -> Result<u8> {
+    source_run(&arguments.run)?;
     let mut experiments = arguments.on_top.experiments(&arguments.run)?;
     let checkpoints = list(&arguments.run.join("checkpoints"))?;
     let Some((_, checkpoint)) = checkpoints.iter().find(|(at, _)| *at == arguments.at) else {

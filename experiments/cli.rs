@@ -54,6 +54,10 @@ pub enum Command {
     Plot(PlotArguments),
     /// Lists every site of an experiment's model: its names, its shape, and which interventions and hooks stand there.
     Sites(SitesArguments),
+    /// Holds everything in run folders against its checksums: tables, journals, checkpoints; a line for each fault.
+    #[command(after_help = "Example:\n  \
+        optogen verify runs/demo")]
+    Verify(VerifyArguments),
 }
 
 /// `optogen run`.
@@ -255,6 +259,14 @@ pub struct SitesArguments {
     /// Changes a key, as in `optogen run`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
+}
+
+/// `optogen verify`.
+#[derive(Args)]
+pub struct VerifyArguments {
+    /// Run folders, or folders that hold some.
+    #[arg(required = true, value_name = "DIR")]
+    pub folders: Vec<PathBuf>,
 }
 
 /// What all that compute understand.

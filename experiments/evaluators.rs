@@ -31,7 +31,7 @@ pub fn evaluators(
 
 fn read_evaluator(spec: &EvaluatorSpec, file: &Path, architecture: &Architecture, device: &Device) -> Result<Evaluator> {
     let set = read_evaluation(file, &spec.name)?;
-    let refused = |what: String| Err(Error::damaged(file, format!("evaluator \"{}\" {what}", spec.name)));
+    let refused = |what: String| Err(Error::input(file, format!("evaluator \"{}\" {what}", spec.name)));
     if set.features != architecture.features {
         return refused(format!("has exemplars of {} features, the model reads {}", set.features, architecture.features));
     }

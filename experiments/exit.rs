@@ -1,5 +1,6 @@
 //! How the program ends: its exit codes, and what it says of its own faults.
 
+use optogen::foreign::is_guarded;
 use optogen::{Cause, Error, say};
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::set_hook;
@@ -36,6 +37,10 @@ pub(crate) fn refused(error: &Error) -> u8 {
 /// wait for ever; and what other runs had not yet kept, `--resume` makes again.
 pub(crate) fn end_on_panics() {
     set_hook(Box::new(|panic| {
+        // It becomes an error.
+        if is_guarded() {
+            return;
+        }
         let place = panic.location().map_or_else(String::new, |location| format!(" ({location})"));
         say::note(format!("error: {}{place}", panic.payload_as_str().unwrap_or("a panic without a message")));
         // With RUST_BACKTRACE=1.

@@ -3,7 +3,7 @@
 use crate::cli::ImportArguments;
 use candle_core::Device;
 use optogen::checkpoint::{Checkpoint, folder_at};
-use optogen::experiment::{EvaluatorSpec, Experiment};
+use optogen::experiment::{EvaluatorSpec, Experiment, OptimiserName, beyond_outputs};
 use optogen::log::{RunRow, write_run_row};
 use optogen::run_folder::RunFolder;
 use optogen::transformer::Architecture;
@@ -21,15 +21,17 @@ const EVALUATION: &str = "evaluation.h5";
 /// Imports what the arguments name; returns the exit code.
 ///
 /// # Errors
-/// A file is not what the published code writes, holds what is not supported, or does not fit the config. Nothing is written then.
+/// A file is not what the published code writes, holds what is not supported, or does not fit the config. Nothing is written then. Evaluators with labels
+/// beyond the model's outputs are left out.
 pub fn import(arguments: &ImportArguments) -> Result<u8> {
     let (mut experiment, grafts) = read_config(&arguments.config)?;
     if let Some(file) = &arguments.eval_data {
         experiment.evaluators = evaluation_names(file)?.into_iter().map(|name| EvaluatorSpec::from_file(name, EVALUATION.into())).collect();
     }
     let features = features(&experiment, arguments.eval_data.as_deref())?;
+    leave_out_evaluators(&mut experiment, arguments.eval_data.as_deref())?;
     let architecture = Architecture::new(&experiment, features, experiment.data.bank.as_deref() == Some(Path::new("one_hot")));
-    let read = |path: &PathBuf| read_eqx(path, &architecture, experiment.train.optimiser.name);
+    let read = |path: &PathBuf| read_checkpoint(path, &architecture, experiment.train.optimiser.name);
     let published = arguments.checkpoints.iter().map(read).collect::<Result<Vec<_>>>()?;
 
     let donors = grafts.iter().map(|graft| read_graft(graft, features)).collect::<Result<Vec<_>>>()?;
@@ -45,7 +47,7 @@ pub fn import(arguments: &ImportArguments) -> Result<u8> {
     let file = folder.path().join("experiment.toml");
     durable::write_file(&file, |to| to.write_all(experiment.to_toml().as_bytes()).map_err(Error::file(&file)))?;
     if let Some(from) = &arguments.eval_data {
-        let bytes = fs::read(from).map_err(Error::file(from))?;
+        let bytes = fs::read(from).map_err(Error::input_file(from))?;
         let to = folder.path().join(EVALUATION);
         durable::write_file(&to, |file| file.write_all(&bytes).map_err(Error::file(&to)))?;
     }
@@ -70,6 +72,15 @@ pub fn import(arguments: &ImportArguments) -> Result<u8> {
     Ok(0)
 }
 
+/// A checkpoint, with a line where its numbers had to be rounded.
+fn read_checkpoint(path: &Path, architecture: &Architecture, optimiser: OptimiserName) -> Result<PublishedCheckpoint> {
+    let published = read_eqx(path, architecture, optimiser)?;
+    if published.rounded {
+        say::note(format!("warning: {}: its numbers are in float64 (JAX with x64), and are rounded to float32", path.display()));
+    }
+    Ok(published)
+}
+
 fn checkpoint(experiment: &Experiment, published: PublishedCheckpoint) -> Checkpoint {
     Checkpoint {
         run_id: experiment.run_id(),
@@ -79,6 +90,7 @@ fn checkpoint(experiment: &Experiment, published: PublishedCheckpoint) -> Checkp
         parameters: published.parameters,
         optimiser: published.optimiser.1,
         moments: Vec::new(),
+        tables: Default::default(),
     }
 }
 
@@ -87,10 +99,31 @@ fn read_graft(graft: &Graft, features: usize) -> Result<Checkpoint> {
     let (experiment, grafts) = read_config(&graft.config)?;
     if let Some(own) = grafts.first() {
         let message = format!("opto_{}_model_ckpt: a graft of a model that is itself grafted is not supported", own.pass);
-        return Err(Error::damaged(&graft.config, message));
+        return Err(Error::input(&graft.config, message));
     }
     let architecture = Architecture::new(&experiment, features, experiment.data.bank.as_deref() == Some(Path::new("one_hot")));
-    Ok(checkpoint(&experiment, read_eqx(&graft.checkpoint, &architecture, experiment.train.optimiser.name)?))
+    Ok(checkpoint(&experiment, read_checkpoint(&graft.checkpoint, &architecture, experiment.train.optimiser.name)?))
+}
+
+/// Takes out the evaluators with labels that the model has no outputs for, with a line for each: the published code evaluates them all the same.
+fn leave_out_evaluators(experiment: &mut Experiment, evaluation: Option<&Path>) -> Result<()> {
+    let mut kept = Vec::new();
+    for evaluator in std::mem::take(&mut experiment.evaluators) {
+        let why = match evaluation.or(evaluator.file.as_deref()) {
+            None => beyond_outputs(experiment, &evaluator),
+            Some(file) => {
+                let (set, outputs) = (read_evaluation(file, &evaluator.name)?, experiment.outputs());
+                let label = set.labels.into_iter().max().filter(|&label| label as usize >= outputs);
+                label.map(|label| format!("the evaluator \"{}\" has a label {label}; the model has {outputs} outputs", evaluator.name))
+            }
+        };
+        match why {
+            None => kept.push(evaluator),
+            Some(why) => say::note(format!("warning: {why}; this evaluator is left out")),
+        }
+    }
+    experiment.evaluators = kept;
+    Ok(())
 }
 
 /// Features of an exemplar: as the evaluation file has them, else as the bank has.

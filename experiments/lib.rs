@@ -19,6 +19,7 @@ mod signals;
 pub mod sites;
 pub mod table;
 pub mod toy;
+pub mod verify;
 
 use bevy_app::App;
 use clap::Parser;
@@ -53,6 +54,7 @@ pub fn program_with(arguments: impl IntoIterator<Item = OsString>, extend: impl 
         Command::Figures(arguments) => figures::figures(arguments),
         Command::Plot(arguments) => plot::plot(arguments),
         Command::Sites(arguments) => sites::sites(arguments),
+        Command::Verify(arguments) => verify::verify(arguments),
     };
     match result {
         Ok(code) => ExitCode::from(code),

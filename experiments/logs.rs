@@ -4,7 +4,7 @@ use arrow::array::{Array, AsArray, Float64Array, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 use optogen::experiment::{Action, Experiment, parse};
-use optogen::log::read_table;
+use optogen::log::{KeptRun, read_table};
 use optogen::site::Site;
 use optogen::{Error, Result, durable};
 use std::path::{Path, PathBuf};
@@ -25,6 +25,14 @@ impl Rows {
     /// It is not there, or damaged.
     pub fn read(path: &Path) -> Result<Self> {
         Ok(Self { path: path.to_owned(), batches: read_table(path)? })
+    }
+
+    /// The rows of one of a run's tables.
+    ///
+    /// # Errors
+    /// It is not there, or its rows are not those that the run wrote.
+    pub fn of(run: &KeptRun, folder: &Path, table: &str) -> Result<Self> {
+        Ok(Self { path: folder.join(format!("{table}.parquet")), batches: run.table(table)? })
     }
 
     /// A column of numbers; null is not a number.
@@ -75,6 +83,7 @@ pub struct Run {
     pub status: String,
     /// What was run.
     pub experiment: Experiment,
+    kept: KeptRun,
 }
 
 impl Run {
@@ -83,21 +92,24 @@ impl Run {
     /// # Errors
     /// It is not there, damaged, or of something else than a transformer.
     pub fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join("run.parquet");
-        let row = Rows::read(&path)?;
-        let [id, status, experiment] = ["run_id", "status", "experiment"].map(|name| row.names(name));
-        let first = |names: Result<Vec<String>>| names?.pop().ok_or_else(|| Error::damaged(&path, "not a run's row"));
-        let (id, status) = (first(id)?, first(status)?);
-        let experiment = parse(&first(experiment)?, &format!("{}: experiment", path.display()))?;
-        Ok(Self { folder: folder.to_owned(), id, status, experiment })
+        let kept = KeptRun::open(folder)?;
+        let own = kept.status();
+        let experiment = parse(&own.experiment, &format!("{}: experiment", folder.join("run.parquet").display()))?;
+        Ok(Self { folder: folder.to_owned(), id: own.run_id.clone(), status: own.status.clone(), experiment, kept })
+    }
+
+    /// A run in no folder.
+    #[cfg(test)]
+    pub fn unread(experiment: Experiment) -> Self {
+        Self { folder: "run=a".into(), id: "a".into(), status: "finished".into(), experiment, kept: KeptRun::default() }
     }
 
     /// One of its tables.
     ///
     /// # Errors
-    /// It is not there, or damaged.
+    /// It is not there, or its rows are not those that the run wrote.
     pub fn table(&self, name: &str) -> Result<Rows> {
-        Rows::read(&self.folder.join(format!("{name}.parquet")))
+        Rows::of(&self.kept, &self.folder, name)
     }
 
     /// The seed of its first parameters.
@@ -192,6 +204,14 @@ impl Run {
             .collect();
         (0..model.heads).filter(|head| !silent.contains(head)).collect()
     }
+}
+
+/// A run whose checkpoints are gone on from or evaluated again, held against its row; nothing where it was killed before it had one.
+///
+/// # Errors
+/// [`Error::Damaged`] if the row is not what was written, or its experiment was changed since.
+pub fn source_run(folder: &Path) -> Result<Option<KeptRun>> {
+    folder.join("run.parquet").is_file().then(|| KeptRun::open(folder)).transpose()
 }
 
 /// The run folders that a folder is or holds; those whose row is not written yet are left out.

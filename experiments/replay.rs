@@ -2,8 +2,9 @@
 
 use crate::cli::ReplayArguments;
 use crate::evaluators::evaluators;
-use crate::outcome::{Again, Outcome, tell};
-use crate::run::check_checkpoint;
+use crate::logs::source_run;
+use crate::outcome::{Outcome, quoted, tell};
+use crate::run::{check_checkpoint, warn};
 use crate::{device, exit, open_files, signals};
 use bevy_ecs::prelude::*;
 use candle_core::Device;
@@ -12,7 +13,7 @@ use optogen::checkpoint::{Checkpoint, list};
 use optogen::clamp::Donors;
 use optogen::components::{Evaluator, Model, Run, Status};
 use optogen::experiment::{Experiment, check_bank};
-use optogen::log::{Closing, RunLog, RunRow, read_run_status, write_run_row};
+use optogen::log::{Closing, RunLog, RunRow, Tallies, read_run_status, write_run_row};
 use optogen::look::writing;
 use optogen::run_folder::{RunFolder, refuse_existing};
 use optogen::transformer::{Parameters, Transformer};
@@ -43,23 +44,25 @@ pub fn replay(arguments: &ReplayArguments) -> Result<u8> {
     for folder in &arguments.folders {
         runs.extend(runs_in(folder)?);
     }
-    let mut outcomes = Vec::new();
+    let mut outcomes: Vec<Outcome> = Vec::new();
     for run in &runs {
-        let without_tables = |status| {
+        let outcome =
+            |Replayed { run_id, folder, status, opened }| Outcome { run_id, folder, status, again: again(run, arguments), opened };
+        let nothing_of_it = |status| {
             let name = run.file_name().unwrap_or_default().display().to_string();
-            Outcome { run_id: name.trim_start_matches("run=").to_owned(), folder: run.clone(), status, opened: false }
+            outcome(Replayed { run_id: name.trim_start_matches("run=").to_owned(), folder: run.clone(), status, opened: false })
         };
         if stop.made() {
-            outcomes.push(without_tables(Status::Interrupted));
+            outcomes.push(nothing_of_it(Status::Interrupted));
             continue;
         }
         match replay_run(run, arguments, &device, &stop) {
-            Ok(own) => outcomes.extend(own),
+            Ok(all) => outcomes.extend(all.into_iter().map(outcome)),
             Err(error) if runs.len() == 1 || (outcomes.is_empty() && error.cause() == Cause::Request) => return Err(error),
-            Err(error) => outcomes.push(without_tables(Status::from(&error))),
+            Err(error) => outcomes.push(nothing_of_it(Status::from(&error))),
         }
     }
-    Ok(tell(&outcomes, Again::Command, arguments.common.quiet))
+    Ok(tell(&outcomes, arguments.common.quiet))
 }
 
 /// The run folders that a folder is or holds.
@@ -84,6 +87,15 @@ struct Variant {
     evaluators: Vec<Evaluator>,
 }
 
+/// How a variant's replay went.
+struct Replayed {
+    run_id: String,
+    folder: PathBuf,
+    status: Status,
+    /// Whether its tables are of now.
+    opened: bool,
+}
+
 /// The status of a variant that was replayed to the end.
 const REPLAYED: &str = "replayed";
 
@@ -92,19 +104,25 @@ const REPLAYED: &str = "replayed";
 const GROUP: usize = 16;
 
 /// All variants of a run, group by group, each in one pass over the checkpoints.
-fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device, stop: &StopRequest) -> Result<Vec<Outcome>> {
+fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device, stop: &StopRequest) -> Result<Vec<Replayed>> {
+    let source = source_run(run)?;
     let experiments = arguments.on_top.experiments(run)?;
     let checkpoints = spread(list(&run.join("checkpoints"))?, arguments.spread);
-    let Some((_, first)) = checkpoints.first() else {
+    let Some((first_at, first)) = checkpoints.first() else {
         return Err(Error::Invalid(format!("{}: there are no checkpoints to replay", run.display())));
     };
-    let first_read = Checkpoint::read(first)?;
+    let read = |path: &Path| match &source {
+        Some(source) => Checkpoint::read_of(&source.status().run_id, path),
+        None => Checkpoint::read(path),
+    };
+    let first_read = read(first)?;
     let mut world_app = app(|app| {
         app.add_plugins((StagePlugin, ClampPlugin, EvaluatePlugin, LookPlugin, WeighPlugin, RecordPlugin));
     });
     let world = world_app.world_mut();
     let mut bank: Option<(Entity, ClassBank)> = None;
-    let mut variants: Vec<Variant> = Vec::new();
+    let (mut variants, mut idle): (Vec<Variant>, _) = (Vec::new(), Vec::new());
+    let last = checkpoints.last().map_or(0, |(at, _)| *at);
     for experiment in experiments {
         let architecture = first_read.architecture(&experiment, first)?;
         check_checkpoint(&first_read, &architecture, first)?;
@@ -122,7 +140,7 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device, stop: &S
             None => evaluators(&experiment, &architecture, bank.as_ref().map(|(_, bank)| bank), device)?,
         };
         let donors = Donors::load(&experiment)?;
-        check_interventions(&experiment, &architecture, &own, true, &donors)?;
+        idle.extend(check_interventions(&experiment, &architecture, &own, true, &donors, *first_at..=last)?);
         world.get_resource_or_init::<DonorShelf>().0.extend(donors);
         let sizes: Vec<_> = own.iter().map(|one| (one.name.clone(), one.count(), one.pairs())).collect();
         writing(&experiment, &architecture, &sizes, Some(checkpoints.len() as u64))?;
@@ -130,7 +148,8 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device, stop: &S
         variants.push(Variant { run_id, experiment, evaluators: own });
     }
 
-    let (bank, last) = (bank.map(|(entity, _)| entity), checkpoints.last().map_or(0, |(at, _)| *at));
+    warn(idle);
+    let bank = bank.map(|(entity, _)| entity);
     if !arguments.resume {
         variants.iter().try_for_each(|variant| refuse_existing(&arguments.out, &variant.run_id))?;
     }
@@ -139,29 +158,44 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device, stop: &S
     // All are locked from now on; a group at a time has its tables open.
     let tables: usize = rest.iter().take(GROUP).map(|variant| variant.experiment.tables().len()).sum();
     open_files::allow(&arguments.out, rest.len(), rest.len() + tables, arguments.common.threads())?;
-    let outcome = |variant: Variant, status, opened| Outcome { folder: place(&variant), run_id: variant.run_id, status, opened };
-    let mut outcomes: Vec<Outcome> = done.into_iter().map(|variant| outcome(variant, Status::Finished, true)).collect();
+    let replayed = |variant: Variant, status, opened| Replayed { folder: place(&variant), run_id: variant.run_id, status, opened };
+    let mut all: Vec<Replayed> = done.into_iter().map(|variant| replayed(variant, Status::Finished, true)).collect();
     let (mut waiting, mut errors) = (Vec::new(), Vec::new());
     for variant in rest {
         match RunFolder::open(&arguments.out, &variant.run_id, arguments.resume) {
             Ok(folder) => waiting.push((variant, folder)),
             Err(error) => {
-                outcomes.push(outcome(variant, Status::from(&error), false));
+                all.push(replayed(variant, Status::from(&error), false));
                 errors.push(error);
             }
         }
     }
-    if errors.len() == outcomes.len() && waiting.is_empty() && !errors.is_empty() {
+    if errors.len() == all.len() && waiting.is_empty() && !errors.is_empty() {
         let first = errors.swap_remove(0);
         errors.iter().for_each(|error| _ = exit::refused(error));
         return Err(first);
     }
     while !waiting.is_empty() && !stop.made() {
         let group = waiting.drain(..waiting.len().min(GROUP)).collect();
-        outcomes.extend(replay_group(world, group, &checkpoints, bank, arguments, device, stop)?);
+        all.extend(replay_group(world, group, (&checkpoints, &read), bank, arguments, device, stop)?);
     }
-    outcomes.extend(waiting.into_iter().map(|(variant, _)| outcome(variant, Status::Interrupted, false)));
-    Ok(outcomes)
+    all.extend(waiting.into_iter().map(|(variant, _)| replayed(variant, Status::Interrupted, false)));
+    Ok(all)
+}
+
+/// The command that replays a run's variants again, those that were replayed to the end left out.
+fn again(run: &Path, arguments: &ReplayArguments) -> String {
+    let on_top = &arguments.on_top;
+    let mut words = vec!["optogen replay".to_owned(), quoted(run.display())];
+    let mut option = |name: &str, value: String| words.extend([name.to_owned(), quoted(value)]);
+    on_top.with.iter().for_each(|file| option("--with", file.display().to_string()));
+    on_top.scale.iter().for_each(|scale| option("--scale", scale.clone()));
+    on_top.sets.iter().for_each(|set| option("--set", set.clone()));
+    on_top.grids.iter().for_each(|grid| option("--grid", grid.clone()));
+    arguments.spread.iter().for_each(|spread| option("--spread", spread.to_string()));
+    option("--out", arguments.out.display().to_string());
+    words.push("--resume".into());
+    words.join(" ")
 }
 
 /// Whether a variant was replayed before, up to the last checkpoint. A row that cannot be read is of no replay that was finished.
@@ -173,13 +207,13 @@ fn is_done(folder: &Path, last: u64) -> bool {
 fn replay_group(
     world: &mut World,
     group: Vec<(Variant, RunFolder)>,
-    checkpoints: &[(u64, PathBuf)],
+    (checkpoints, read): (&[(u64, PathBuf)], &dyn Fn(&Path) -> Result<Checkpoint>),
     bank: Option<Entity>,
     arguments: &ReplayArguments,
     device: &Device,
     stop: &StopRequest,
-) -> Result<Vec<Outcome>> {
-    let (mut models, mut outcomes) = (Vec::new(), Vec::new());
+) -> Result<Vec<Replayed>> {
+    let (mut models, mut all) = (Vec::new(), Vec::new());
     for (Variant { run_id, experiment, evaluators }, folder) in group {
         match open_log(&experiment, &folder) {
             Ok(log) => {
@@ -187,9 +221,7 @@ fn replay_group(
                 world.entity_mut(model).insert((folder, log, Clock::new(0.0)));
                 models.push(model);
             }
-            Err(error) => {
-                outcomes.push(Outcome { run_id, folder: folder.path().to_owned(), status: Status::from(&error), opened: false });
-            }
+            Err(error) => all.push(Replayed { run_id, folder: folder.path().to_owned(), status: Status::from(&error), opened: false }),
         }
     }
     let (mut sequences, mut end) = (0, Status::Finished);
@@ -198,13 +230,15 @@ fn replay_group(
             end = Status::Interrupted;
             break;
         }
-        match show(world, &models, path, device) {
+        match read(path).and_then(|checkpoint| show(world, &models, checkpoint, path, device)) {
             Ok(()) => sequences = *at,
             Err(error) => end = Status::from(&error),
         }
     }
-    outcomes.extend(models.into_iter().map(|model| finish(world, model, sequences, &end, arguments, device)).collect::<Result<Vec<_>>>()?);
-    Ok(outcomes)
+    for model in models {
+        all.push(finish(world, model, sequences, &end, arguments, device)?);
+    }
+    Ok(all)
 }
 
 /// Writes the experiment and opens the tables.
@@ -217,9 +251,8 @@ fn open_log(experiment: &Experiment, folder: &RunFolder) -> Result<RunLog> {
 }
 
 /// Has models measured as they were at a checkpoint.
-fn show(world: &mut World, models: &[Entity], path: &Path, device: &Device) -> Result<()> {
+fn show(world: &mut World, models: &[Entity], checkpoint: Checkpoint, path: &Path, device: &Device) -> Result<()> {
     let Some(first) = models.first() else { return Ok(()) };
-    let checkpoint = Checkpoint::read(path)?;
     let experiment = world.get::<Model>(*first).map(|model| model.experiment.clone()).ok_or_else(lost)?;
     let architecture = checkpoint.architecture(&experiment, path)?;
     models.iter().for_each(|&model| recall(world, model, &checkpoint.moments_before()));
@@ -250,17 +283,23 @@ fn same_sequences(one: &Experiment, other: &Experiment) -> bool {
 }
 
 /// Closes a variant's tables. How it ended: as it says itself where it failed, else so.
-fn finish(world: &mut World, model: Entity, sequences: u64, end: &Status, arguments: &ReplayArguments, device: &Device) -> Result<Outcome> {
+fn finish(
+    world: &mut World,
+    model: Entity,
+    sequences: u64,
+    end: &Status,
+    arguments: &ReplayArguments,
+    device: &Device,
+) -> Result<Replayed> {
     let (log, folder, clock) = world.entity_mut(model).take::<(RunLog, RunFolder, Clock)>().ok_or_else(lost)?;
     let own = world.get::<Run>(model).ok_or_else(lost)?;
     let mut status = match world.get::<Status>(model) {
         Some(failed @ Status::Failed { .. }) => failed.clone(),
         _ => end.clone(),
     };
-    if let Err(error) = log.close().and_then(|tables| tables.into_iter().try_for_each(Closing::finish))
-        && !matches!(status, Status::Failed { .. })
-    {
-        status = Status::from(&error);
+    let tallies = log.close().and_then(|tables| tables.into_iter().map(Closing::finish).collect::<Result<_>>()).map(Tallies);
+    if let (Err(error), false) = (&tallies, matches!(status, Status::Failed { .. })) {
+        status = Status::from(error);
     }
     let (word, message) = match &status {
         Status::Failed { why, .. } => ("failed", Some(why.clone())),
@@ -276,14 +315,15 @@ fn finish(world: &mut World, model: Entity, sequences: u64, end: &Status, argume
         threads: arguments.common.threads(),
         started: clock.started.clone(),
         seconds: clock.seconds(),
+        tables: tallies.ok(),
         message,
     };
     if let (Err(error), false) = (write_run_row(&folder, own, &row), matches!(status, Status::Failed { .. })) {
         status = Status::from(&error);
     }
-    let outcome = Outcome { run_id: own.run_id.clone(), folder: folder.path().to_owned(), status, opened: true };
+    let replayed = Replayed { run_id: own.run_id.clone(), folder: folder.path().to_owned(), status, opened: true };
     world.despawn(model);
-    Ok(outcome)
+    Ok(replayed)
 }
 
 /// The run's name as its folder has it; a folder that was renamed has the experiment's.

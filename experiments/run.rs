@@ -2,17 +2,17 @@
 
 use crate::cli::RunArguments;
 use crate::evaluators::{evaluators, write_evaluators};
-use crate::outcome::{Again, Outcome, tell};
+use crate::outcome::{Outcome, quoted, tell};
 use crate::{device, exit, open_files, signals, toy};
 use bevy_app::App;
 use bevy_ecs::prelude::*;
 use candle_core::Device;
 use optogen::bank::ClassBank;
-use optogen::checkpoint::{Checkpoint, latest_verified};
+use optogen::checkpoint::{Checkpoint, forget_recovery_points_after, latest_verified};
 use optogen::clamp::Donors;
 use optogen::components::{Active, Evaluator, Status};
 use optogen::experiment::{DataSpec, Experiment, ParentSpec, check_bank, has_table, load};
-use optogen::log::{RunLog, RunStatus, read_run_status};
+use optogen::log::{RunLog, RunStatus, SavedTables, read_run_status};
 use optogen::look::writing;
 use optogen::run_folder::{RunFolder, refuse_existing};
 use optogen::transformer::{Architecture, check_shapes};
@@ -22,10 +22,12 @@ use optogen_systems::profile::{Profile, ProfilePlugin};
 use optogen_systems::report::ReportPlugin;
 use optogen_systems::retire::write_row;
 use optogen_systems::run::{Clock, Provenance, StopRequest};
+use optogen_systems::runs_memory::RunsMemory;
 use optogen_systems::spawn::{StartingPoint, architecture, check_training, cohort_memory, form_cohorts, spawn_model};
 use optogen_systems::stage::{Begin, Step};
 use optogen_systems::toy::ToyPlugins;
 use optogen_systems::{KeepingPlugins, TrainingPlugins, app, use_threads};
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -46,10 +48,8 @@ pub(crate) fn train(experiments: Vec<Experiment>, arguments: &RunArguments, exte
     let device = device::device(&arguments.common.device)?;
     let mut app = app_for(arguments, &device, extend)?;
     let world = app.world_mut();
-    let plans = plan(world, experiments, &device, arguments.common.quiet)?;
-    let names: Vec<_> = plans.iter().map(|plan| (plan.experiment.run_id(), plan.experiment.tables().len())).collect();
-    check_folders(&names, arguments)?;
-    let runs = start_each(plans, arguments, |plan| plan.experiment.run_id(), |plan, found| start(world, plan, found))?;
+    let plans = plan(world, experiments, &device, arguments)?;
+    let runs = start_each(plans, arguments, |trained, found| start(world, trained, found))?;
     let models: Vec<Entity> = runs.iter().filter_map(Started::entity).collect();
     let size = arguments.cohort.map_or(if device.is_cpu() { 1 } else { usize::MAX }, |size| size as usize);
     if !arguments.common.quiet {
@@ -58,10 +58,10 @@ pub(crate) fn train(experiments: Vec<Experiment>, arguments: &RunArguments, exte
         }
     }
     form_cohorts(world, &models, size, &device)?;
-    let outcomes = step_to_the_end(world, runs)?;
+    let outcomes = step_to_the_end(world, runs, &arguments.out)?;
     // Models and bank make room for the pictures.
     drop(app);
-    Ok(tell(&outcomes, Again::Run(&arguments.out), arguments.common.quiet))
+    Ok(tell(&outcomes, arguments.common.quiet))
 }
 
 /// An app in which everything happens that is to happen to runs, whatever learns in them.
@@ -88,7 +88,7 @@ pub(crate) fn app_for(arguments: &RunArguments, device: &Device, extend: impl Fn
 }
 
 /// Steps until no run has a step to do.
-pub(crate) fn step_to_the_end(world: &mut World, runs: Vec<Started>) -> Result<Vec<Outcome>> {
+pub(crate) fn step_to_the_end(world: &mut World, runs: Vec<Started>, out: &Path) -> Result<Vec<Outcome>> {
     for entity in runs.iter().filter_map(Started::entity) {
         if let (Err(error), Some(mut status)) = (write_row(world, entity), world.get_mut::<Status>(entity)) {
             *status = Status::from(&error);
@@ -107,22 +107,37 @@ pub(crate) fn step_to_the_end(world: &mut World, runs: Vec<Started>) -> Result<V
             Ok(entity) => entity.and_then(|entity| world.get::<Status>(entity).cloned()).unwrap_or(Status::Finished),
             Err(error) => Status::from(error),
         };
-        Outcome { run_id: run.run_id, folder: run.folder, status, opened: run.begun.is_ok() }
+        let file = run.folder.join("experiment.toml");
+        // One that could not be opened may have none.
+        let again = match run.begun.is_ok() {
+            true => format!("optogen run {} --out {} --resume", quoted(file.display()), quoted(out.display())),
+            false => "the same command and --resume".into(),
+        };
+        Outcome { run_id: run.run_id, folder: run.folder, status, again, opened: run.begun.is_ok() }
     };
     Ok(runs.into_iter().map(outcome).collect())
 }
 
 /// A run that can be done, checked before anything is written.
-struct Plan {
+pub(crate) struct Plan<P> {
+    pub(crate) run_id: String,
+    /// The names of its tables.
+    pub(crate) tables: Vec<String>,
+    pub(crate) what: P,
+}
+
+/// What it takes to begin one that trains a transformer.
+struct Trained {
     experiment: Experiment,
     bank: Entity,
     evaluators: Vec<Evaluator>,
     parent: Option<Checkpoint>,
 }
 
-fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device, quiet: bool) -> Result<Vec<Plan>> {
+fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device, arguments: &RunArguments) -> Result<Vec<Plan<Trained>>> {
+    let mut memory = RunsMemory::new(device.is_cpu());
     let mut banks: Vec<(DataSpec, Entity, ClassBank)> = Vec::new();
-    let mut plans = Vec::new();
+    let (mut plans, mut idle) = (Vec::new(), Vec::new());
     for experiment in experiments {
         let data = &experiment.data;
         let same = |other: &DataSpec| other.bank == data.bank && other.dataset == data.dataset && other.classes == data.classes;
@@ -131,6 +146,7 @@ fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device, quiet:
             None => {
                 // A relative path was made to begin with the experiment file's folder where it lies there.
                 let bank = optogen_data::load_bank(data, Path::new("."), device)?;
+                memory.add_bank(&bank);
                 let entity = world.spawn(bank.clone()).id();
                 banks.push((data.clone(), entity, bank.clone()));
                 (entity, bank)
@@ -139,20 +155,39 @@ fn plan(world: &mut World, experiments: Vec<Experiment>, device: &Device, quiet:
         check_bank(&experiment, &bank.name, bank.classes, bank.exemplars)?;
         check_training(&experiment)?;
         let architecture = architecture(&experiment, &bank);
+        if !is_finished(&experiment.run_id(), arguments) {
+            memory.add(&experiment, &architecture).map_err(|message| Error::input(&arguments.file, message))?;
+        }
         let evaluators = evaluators(&experiment, &architecture, Some(&bank), device)?;
+        let parent = experiment.parent.as_ref().map(|parent| read_parent(parent, &experiment, &architecture)).transpose()?;
         let donors = Donors::load(&experiment)?;
-        check_interventions(&experiment, &architecture, &evaluators, false, &donors)?;
+        let seen = parent.as_ref().map_or(0, |parent| parent.sequences)..=experiment.train.total();
+        idle.extend(check_interventions(&experiment, &architecture, &evaluators, false, &donors, seen)?);
         world.get_resource_or_init::<DonorShelf>().0.extend(donors);
         let sizes: Vec<_> = evaluators.iter().map(|one| (one.name.clone(), one.count(), one.pairs())).collect();
         for hook in writing(&experiment, &architecture, &sizes, None)? {
-            if !quiet {
+            if !arguments.common.quiet {
                 say::note(hook.told());
             }
         }
-        let parent = experiment.parent.as_ref().map(|parent| read_parent(parent, &experiment, &architecture)).transpose()?;
-        plans.push(Plan { experiment, bank: entity, evaluators, parent });
+        let (run_id, tables) = (experiment.run_id(), experiment.tables());
+        plans.push(Plan { run_id, tables, what: Trained { experiment, bank: entity, evaluators, parent } });
     }
+    warn(idle);
     Ok(plans)
+}
+
+/// Whether a run is only shown.
+fn is_finished(run_id: &str, arguments: &RunArguments) -> bool {
+    let row = RunFolder::place(&arguments.out, run_id).join("run.parquet");
+    arguments.resume && row.exists() && read_run_status(&row).is_ok_and(|row| row.status == FINISHED)
+}
+
+/// Says what cannot act, also where progress is not wanted: once, however many runs it is of.
+pub(crate) fn warn(mut idle: Vec<String>) {
+    let mut said = HashSet::new();
+    idle.retain(|line| said.insert(line.clone()));
+    idle.iter().for_each(|line| say::note(format!("warning: {line}")));
 }
 
 /// The checkpoint from which a run goes on.
@@ -196,35 +231,27 @@ impl Started {
     }
 }
 
-/// That runs may be begun, as far as that can be known before a folder is made: their names, and how many tables each has.
-///
-/// # Errors
-/// One is there already, and `--resume` is not asked for; or more files would be open than are allowed.
-pub(crate) fn check_folders(runs: &[(String, usize)], arguments: &RunArguments) -> Result<()> {
-    if !arguments.resume {
-        runs.iter().try_for_each(|(run_id, _)| refuse_existing(&arguments.out, run_id))?;
-    }
-    let row = |run_id: &str| read_run_status(&RunFolder::place(&arguments.out, run_id).join("run.parquet"));
-    let finished = |run_id: &str| row(run_id).is_ok_and(|row| row.status == FINISHED);
-    let begun: Vec<usize> = runs.iter().filter(|(run_id, _)| !finished(run_id)).map(|(_, tables)| 1 + tables).collect();
-    open_files::allow(&arguments.out, begun.len(), begun.iter().sum(), arguments.common.threads())
-}
-
 /// Opens the folder of each run and has it begun by `start`, unless it is finished. One for which that fails keeps the others from nothing.
 ///
 /// # Errors
-/// It fails for all of them.
+/// Before a folder is made: a run is there already, and `--resume` is not asked for; more files would be open than are allowed. Afterwards: none of
+/// the runs could be begun.
 pub(crate) fn start_each<P>(
-    plans: Vec<P>,
+    plans: Vec<Plan<P>>,
     arguments: &RunArguments,
-    name: impl Fn(&P) -> String,
     mut start: impl FnMut(P, Found) -> Result<Entity>,
 ) -> Result<Vec<Started>> {
+    if !arguments.resume {
+        plans.iter().try_for_each(|plan| refuse_existing(&arguments.out, &plan.run_id))?;
+    }
+    // A lock each, and the journals.
+    let kept: Vec<usize> = plans.iter().filter(|plan| !is_finished(&plan.run_id, arguments)).map(|plan| 1 + plan.tables.len()).collect();
+    open_files::allow(&arguments.out, kept.len(), kept.iter().sum(), arguments.common.threads())?;
     let mut runs = Vec::new();
-    for plan in plans {
-        let run_id = name(&plan);
+    for Plan { run_id, tables, what } in plans {
         let folder = RunFolder::place(&arguments.out, &run_id);
-        let begun = Found::open(&run_id, arguments).and_then(|found| if found.finished { Ok(None) } else { start(plan, found).map(Some) });
+        let found = Found::open(&run_id, &tables, arguments);
+        let begun = found.and_then(|found| if found.finished { Ok(None) } else { start(what, found).map(Some) });
         runs.push(Started { run_id, folder, begun });
     }
     if runs.iter().any(|run| run.begun.is_ok()) {
@@ -236,8 +263,8 @@ pub(crate) fn start_each<P>(
     Err(first)
 }
 
-fn start(world: &mut World, plan: Plan, found: Found) -> Result<Entity> {
-    let Plan { experiment, bank, evaluators, parent } = plan;
+fn start(world: &mut World, trained: Trained, found: Found) -> Result<Entity> {
+    let Trained { experiment, bank, evaluators, parent } = trained;
     let (run_id, folder) = (experiment.run_id(), found.folder.path().to_owned());
     let features = world.get::<ClassBank>(bank).cloned().ok_or_else(|| Error::Internal("a class bank is gone".into()))?;
     if let Some(checkpoint) = &found.checkpoint {
@@ -247,7 +274,7 @@ fn start(world: &mut World, plan: Plan, found: Found) -> Result<Entity> {
         Some(checkpoint) => StartingPoint::from_checkpoint(checkpoint),
         None => StartingPoint::initial(&experiment, &features)?,
     };
-    let kept = found.go_on(&experiment.to_toml(), &experiment.tables(), begin.sequences)?;
+    let kept = found.go_on(&experiment.to_toml(), begin.sequences)?;
     if experiment.evaluation.write {
         write_evaluators(&folder.join("evaluation.h5"), &evaluators, &features)?;
     }
@@ -262,44 +289,61 @@ const FINISHED: &str = "finished";
 /// A run's folder, and how far the run came in it before.
 pub(crate) struct Found {
     pub(crate) folder: RunFolder,
+    /// It came to its end, and its tables are as it left them.
     pub(crate) finished: bool,
-    /// The latest moment from which it can go on.
+    /// The latest moment from which it can go on: one that its tables reach.
     pub(crate) checkpoint: Option<Checkpoint>,
+    saved: SavedTables,
     seconds: f64,
     warnings: Vec<String>,
 }
 
 impl Found {
-    /// Opens the folder of a run.
-    pub(crate) fn open(run_id: &str, arguments: &RunArguments) -> Result<Self> {
+    /// Opens the folder of a run with these tables.
+    pub(crate) fn open(run_id: &str, tables: &[String], arguments: &RunArguments) -> Result<Self> {
         let folder = RunFolder::open(&arguments.out, run_id, arguments.resume)?;
         let mut warnings = Vec::new();
-        let RunStatus { status, seconds, .. } = last_status(&folder, &mut warnings)?;
-        let finished = status == FINISHED;
-        let checkpoint = if finished { None } else { latest_verified(&folder, &mut warnings)? };
-        Ok(Self { folder, finished, checkpoint, seconds, warnings })
+        let RunStatus { status, seconds, tables: tallies, .. } = last_status(&folder, &mut warnings)?;
+        let before = warnings.len();
+        let saved = SavedTables::read(&folder, tables, &mut warnings)?;
+        let mut finished = status == FINISHED && warnings.len() == before;
+        if let (true, Some(what)) = (finished, saved.fault(&tallies.0)?) {
+            warnings.push(format!("{}: it was finished, and now {what}", folder.path().display()));
+            finished = false;
+        }
+        let missing = |checkpoint: &Checkpoint| saved.missing_at(checkpoint.sequences, &checkpoint.tables);
+        let checkpoint = if finished { None } else { latest_verified(&folder, missing, &mut warnings)? };
+        Ok(Self { folder, finished, checkpoint, saved, seconds, warnings })
     }
 
     /// Writes the experiment and opens the tables as they were when `from` sequences had been seen: what a run is kept with.
-    pub(crate) fn go_on(mut self, toml: &str, tables: &[String], from: u64) -> Result<(RunFolder, RunLog, Clock)> {
-        let log = RunLog::resume(&self.folder, tables, from, &mut self.warnings)?;
+    pub(crate) fn go_on(self, toml: &str, from: u64) -> Result<(RunFolder, RunLog, Clock)> {
         for warning in self.warnings {
             say::note(format!("warning: {warning}"));
         }
+        forget_recovery_points_after(&self.folder.recovery(), from)?;
+        let log = RunLog::resume(&self.folder, &self.saved, from)?;
         let file = self.folder.path().join("experiment.toml");
         durable::write_file(&file, |to| to.write_all(toml.as_bytes()).map_err(Error::file(&file)))?;
         Ok((self.folder, log, Clock::new(self.seconds)))
     }
 }
 
-/// How the run stood when it was last written down; a damaged row is set aside.
+/// How the run stood when it was last written down; a damaged row, or one of another run, is set aside.
 fn last_status(folder: &RunFolder, warnings: &mut Vec<String>) -> Result<RunStatus> {
     let row = folder.table("run");
     if !row.exists() {
         return Ok(Default::default());
     }
-    read_run_status(&row).or_else(|error| {
-        warnings.push(durable::set_aside(&row, folder.path(), &error)?);
-        Ok(Default::default())
+    let read = read_run_status(&row).and_then(|status| match status.run_id == folder.run_id() {
+        true => Ok(status),
+        false => Err(Error::damaged(&row, format!("the row of the run {}, this is {}", status.run_id, folder.run_id()))),
+    });
+    read.or_else(|error| match error {
+        Error::Damaged { .. } => {
+            warnings.push(durable::set_aside(&row, folder.path(), &error)?);
+            Ok(Default::default())
+        }
+        error => Err(error),
     })
 }

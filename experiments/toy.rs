@@ -3,8 +3,8 @@
 use crate::cli::RunArguments;
 use crate::draw::{Axis, CLEARLY_APART, Figure, Legend, Panel, Series};
 use crate::logs::Rows;
-use crate::outcome::{Again, Outcome, each_told, exit_code};
-use crate::run::{Found, app_for, check_folders, start_each, step_to_the_end};
+use crate::outcome::{Outcome, exit_code, show_each};
+use crate::run::{Found, Plan, app_for, start_each, step_to_the_end};
 use bevy_app::App;
 use bevy_ecs::entity::Entity;
 use bevy_ecs::world::World;
@@ -12,7 +12,9 @@ use candle_core::Device;
 use comfy_table::presets::ASCII_HORIZONTAL_ONLY;
 use comfy_table::{Cell, CellAlignment, LineStyle, Table};
 use optogen::experiment::{has_table, load_as};
-use optogen::toy::{ToyExperiment, ToyStart, Vector, drawn_vectors};
+use optogen::log::KeptRun;
+use optogen::memory::{Budget, product};
+use optogen::toy::{BYTES_A_DIMENSION, ToyExperiment, ToyStart, Vector, drawn_vectors};
 use optogen::{Cause, Error, Result, say};
 use optogen_data::read_toy_vectors;
 use optogen_systems::toy::spawn_toy;
@@ -31,21 +33,23 @@ pub fn run(arguments: &RunArguments, extend: impl Fn(&mut App)) -> Result<u8> {
         return Err(Error::Invalid("--cohort: toy models are not stacked; leave it out".into()));
     }
     let experiments: Vec<ToyExperiment> = load_as(&arguments.file, None, &arguments.changes())?;
+    let dimensions = experiments.iter().filter(|one| one.toy.vectors.is_none()).flat_map(|one| one.toy.dimensions());
+    let bytes = dimensions.fold(0, |sum: u128, (_, dimension)| sum.saturating_add(product(&[dimension, BYTES_A_DIMENSION])));
+    Budget::here()
+        .fits(bytes, || format!("toy.dimensions: the vectors of {} runs", experiments.len()))
+        .map_err(|message| Error::input(&arguments.file, message))?;
     let vectors = experiments.iter().map(vectors).collect::<Result<Vec<_>>>()?;
     let mut app = app_for(arguments, &Device::Cpu, extend)?;
     let world = app.world_mut();
-    let names: Vec<_> = experiments.iter().map(|experiment| (experiment.run_id(), experiment.tables().len())).collect();
-    check_folders(&names, arguments)?;
-    let plans = experiments.into_iter().zip(vectors).collect();
-    let runs = start_each(
-        plans,
-        arguments,
-        |(experiment, _)| experiment.run_id(),
-        |(experiment, vectors), found| start(world, &experiment, vectors, found),
-    )?;
-    let outcomes = step_to_the_end(world, runs)?;
+    let plans = experiments.into_iter().zip(vectors).map(|(experiment, vectors)| Plan {
+        run_id: experiment.run_id(),
+        tables: experiment.tables(),
+        what: (experiment, vectors),
+    });
+    let runs = start_each(plans.collect(), arguments, |(experiment, vectors), found| start(world, &experiment, vectors, found))?;
+    let outcomes = step_to_the_end(world, runs, &arguments.out)?;
     let causes = tell(&outcomes, arguments.common.quiet);
-    Ok(exit_code(&outcomes, Again::Run(&arguments.out), &causes))
+    Ok(exit_code(&outcomes, &causes))
 }
 
 /// That a file describes a toy model, for what is for transformers alone.
@@ -82,20 +86,21 @@ fn start(world: &mut World, experiment: &ToyExperiment, vectors: Vec<Vector>, fo
         Some(checkpoint) => ToyStart::from_checkpoint(experiment, checkpoint, found.folder.path())?,
         None => ToyStart::initial(experiment, vectors)?,
     };
-    let kept = found.go_on(&experiment.to_toml(), &experiment.tables(), start.steps)?;
+    let kept = found.go_on(&experiment.to_toml(), start.steps)?;
     let entity = spawn_toy(world, experiment, start);
     world.entity_mut(entity).insert(kept);
     Ok(entity)
 }
 
-/// Draws each run's loss, and prints where they ended; returns whose it is to mend what could not be told.
+/// Draws each run's loss, and prints where they ended; returns whose it is to mend what could not be shown.
 fn tell(outcomes: &[Outcome], quiet: bool) -> Vec<Cause> {
     let (mut rows, mut pictures) = (Vec::new(), Vec::new());
-    let causes = each_told(outcomes, |outcome| {
-        let train = Rows::read(&outcome.folder.join("train.parquet"))?;
+    let causes = show_each(outcomes, |outcome| {
+        let kept = KeptRun::open(&outcome.folder)?;
+        let train = Rows::of(&kept, &outcome.folder, "train")?;
         let losses: Vec<(f64, f64)> = train.numbers("sequences")?.into_iter().zip(train.numbers("loss")?).collect();
         let mut row = vec![("loss".to_owned(), losses.last().map_or(f64::NAN, |point| point.1))];
-        row.extend(last_measures(&outcome.folder)?);
+        row.extend(last_measures(&Rows::of(&kept, &outcome.folder, "measures")?)?);
         rows.push((outcome.run_id.clone(), row));
         let panel = Panel::new(Axis::of("steps"), Axis::of("loss"));
         let panel = panel.with(vec![Series::line("loss", losses, CLEARLY_APART[0])]).legend(Legend::Ends);
@@ -111,8 +116,7 @@ fn tell(outcomes: &[Outcome], quiet: bool) -> Vec<Cause> {
 }
 
 /// What was measured last of the whole model, and how far each vector is from its direction.
-fn last_measures(folder: &Path) -> Result<Vec<(String, f64)>> {
-    let measures = Rows::read(&folder.join("measures.parquet"))?;
+fn last_measures(measures: &Rows) -> Result<Vec<(String, f64)>> {
     let (sequences, values) = (measures.numbers("sequences")?, measures.numbers("value")?);
     let (names, vectors) = (measures.names("measure")?, measures.names("vector")?);
     let last = sequences.iter().copied().fold(0.0, f64::max);

@@ -81,6 +81,19 @@ pub fn given_tokens(examples: &Tensor, labels: &Tensor, device: &Device) -> Resu
     })
 }
 
+/// Parts of a batch, or of an evaluator, as one, in their order.
+pub fn joined(parts: &[Tokens]) -> Result<Tokens> {
+    let mut features_before = 0u32;
+    let mut examples = Vec::with_capacity(parts.len());
+    for part in parts {
+        // Each part counts its own distinct exemplars from 0.
+        examples.push(part.examples.broadcast_add(&Tensor::new(features_before, part.examples.device())?)?);
+        features_before += part.features.dim(1)? as u32;
+    }
+    let all = |of: fn(&Tokens) -> &Tensor| Tensor::cat(&parts.iter().map(of).collect::<Vec<_>>(), 1);
+    Ok(Tokens { features: all(|part| &part.features)?, examples: Tensor::cat(&examples, 1)?, labels: all(|part| &part.labels)? })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +116,17 @@ mod tests {
         let classes: Vec<f32> = picked.narrow(3, 0, 1).unwrap().flatten_all().unwrap().to_vec1().unwrap();
         assert_eq!(classes, [3.0, 1.0, 1.0, 3.0, 2.0, 0.0, 1.0, 2.0]);
         assert_eq!(tokens.targets().unwrap().to_vec2::<u32>().unwrap(), [[1, 0], [0, 1]]);
+    }
+
+    #[test]
+    fn parts_of_a_batch_are_joined_again() {
+        let members = [sequences(&[3, 1, 1, 3, 0, 0], &[0, 1, 1, 0, 2, 3]), sequences(&[2, 0, 1, 2, 3, 1], &[1, 0, 0, 1, 3, 2])];
+        let of = |range| tokens(&bank(), &members, range, &[], &Device::Cpu).unwrap();
+        let (whole, parts) = (of(0..3), joined(&[of(0..1), of(1..3)]).unwrap());
+        let exemplars =
+            |input: &Tokens| crate::ops::pick(&input.features, &input.examples).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(exemplars(&parts), exemplars(&whole));
+        assert_eq!(parts.labels.to_vec3::<u32>().unwrap(), whole.labels.to_vec3::<u32>().unwrap());
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! evaluators, interventions and hooks along.
 
 use crate::bank::ClassBank;
-use crate::batch::tokens;
+use crate::batch::{joined, tokens};
 use crate::experiment::{Experiment, FlatValue, HookSpec, InterventionSpec, Schedule};
 use crate::heads::HeadMeasures;
 use crate::metrics::Metrics;
@@ -193,6 +193,18 @@ impl Evaluator {
             EvaluatorSequences::Exhaustive(_, numbers) => numbers.len(),
         });
         each.sum()
+    }
+
+    /// All sequences in one chunk, for forward passes in which they depend on each other.
+    ///
+    /// # Errors
+    /// There is no bank where one is needed.
+    pub fn together(&self, bank: Option<&ClassBank>, device: &Device) -> Result<Arc<[EvaluatorSequences]>> {
+        if self.sequences.len() < 2 {
+            return Ok(self.sequences.clone());
+        }
+        let parts = self.sequences.iter().map(|chunk| chunk.tokens(bank, device)).collect::<Result<Vec<_>>>()?;
+        Ok([EvaluatorSequences::Given(joined(&parts)?)].into())
     }
 }
 

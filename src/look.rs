@@ -1,6 +1,7 @@
 //! What hooks keep of the values that they see: the rows of their tables.
 
 use crate::experiment::{Experiment, HookSpec, Reduction, Schedule};
+use crate::memory::Budget;
 use crate::site::Axes;
 use crate::site::Place;
 use crate::transformer::Architecture;
@@ -131,35 +132,43 @@ impl Rows {
 
 /// The chosen entries of a sequence's value, in their order.
 fn entries(hook: &HookSpec, architecture: &Architecture, tokens: usize) -> Vec<Entry> {
+    let mut all = Vec::new();
+    each_entry(hook, architecture, tokens, |entry| all.push(entry));
+    all
+}
+
+/// Visits them, which are too many to be listed perhaps.
+fn each_entry(hook: &HookSpec, architecture: &Architecture, tokens: usize, mut visit: impl FnMut(Entry)) {
     let whole = |number: usize| Some(number as i64);
     let positions = || (0..tokens).filter(|&t| hook.at.may_hold(t, tokens, t));
     let size = hook.site.last_dimension(architecture).unwrap_or(tokens);
     let dimensions = hook.dimensions.of(size);
-    let mut all = Vec::new();
     match hook.site.axes() {
         Axes::Heads => {
             for head in hook.heads.of(architecture.heads) {
                 for t in positions() {
-                    all.extend(dimensions.iter().map(|&d| Entry {
+                    let of_dimension = |&d: &usize| Entry {
                         head: whole(head),
                         at: whole(t),
                         to: None,
                         dimension: whole(d),
                         offset: (head * tokens + t) * size + d,
-                    }));
+                    };
+                    dimensions.iter().map(of_dimension).for_each(&mut visit);
                 }
             }
         }
         Axes::Attention => {
             for head in hook.heads.of(architecture.heads) {
                 for t in positions() {
-                    all.extend((0..tokens).filter(|&s| hook.to.may_hold(s, tokens, t)).map(|s| Entry {
+                    let attended = |s: usize| Entry {
                         head: whole(head),
                         at: whole(t),
                         to: whole(s),
                         dimension: None,
                         offset: (head * tokens + t) * tokens + s,
-                    }));
+                    };
+                    (0..tokens).filter(|&s| hook.to.may_hold(s, tokens, t)).map(attended).for_each(&mut visit);
                 }
             }
         }
@@ -168,37 +177,44 @@ fn entries(hook: &HookSpec, architecture: &Architecture, tokens: usize) -> Vec<E
             let side_by_side = axes == Axes::HeadsSideBySide;
             for t in positions() {
                 let own = dimensions.iter().filter(|&&d| !side_by_side || heads.contains(&(d / width)));
-                all.extend(own.map(|&d| Entry {
+                let of_dimension = |&d: &usize| Entry {
                     head: if side_by_side { whole(d / width) } else { None },
                     at: whole(t),
                     to: None,
                     dimension: whole(if side_by_side { d % width } else { d }),
                     offset: t * size + d,
-                }));
+                };
+                own.map(of_dimension).for_each(&mut visit);
             }
         }
     }
-    all
 }
 
 /// Rows that a hook writes each time it looks at `sequences` sequences of so many pairs.
 pub fn rows_a_look(hook: &HookSpec, architecture: &Architecture, sequences: usize, pairs: usize) -> u64 {
     let tokens = if hook.site.axes() == Axes::Pairs { pairs } else { 2 * pairs - 1 };
     let layers = hook.entries().places(architecture.layers).len();
-    let entries = entries(hook, architecture, tokens);
+    let (mut entries, mut groups, mut last) = (0u64, 0u64, None);
+    each_entry(hook, architecture, tokens, |Entry { head, at, .. }| {
+        entries += 1;
+        groups += u64::from(last.replace((head, at)) != Some((head, at)));
+    });
     let sequences = if hook.site.axes() == Axes::Positions { 1 } else { hook.examples.map_or(sequences, |first| first.min(sequences)) };
     let rows = match &hook.reduce {
-        Reduction::None => entries.len() * sequences,
-        Reduction::MeanOverSequences => entries.len(),
-        Reduction::MeanAndDeviation => 2 * entries.len(),
-        Reduction::Quantiles(list) => list.len() * entries.len(),
-        Reduction::Entropy | Reduction::Norm => entries.chunk_by(|a, b| a.head == b.head && a.at == b.at).count(),
+        Reduction::None => entries.saturating_mul(sequences as u64),
+        Reduction::MeanOverSequences => entries,
+        Reduction::MeanAndDeviation => entries.saturating_mul(2),
+        Reduction::Quantiles(list) => entries.saturating_mul(list.len() as u64),
+        Reduction::Entropy | Reduction::Norm => groups,
     };
-    (rows * layers) as u64
+    rows.saturating_mul(layers as u64)
 }
 
 /// The largest size of a row on the disk, in bytes: a value, and coordinates that compress well.
 pub const BYTES_A_ROW: u64 = 12;
+
+/// Bytes of a row in memory: five coordinates that may be null, the name of the statistic, and the value.
+const BYTES_IN_MEMORY: u64 = 5 * 16 + 24 + 4;
 
 /// What the hooks of an experiment will write.
 pub struct Writing {
@@ -211,7 +227,7 @@ pub struct Writing {
 impl Writing {
     /// A line for the start of a run.
     pub fn told(&self) -> String {
-        format!("hook {}: up to {} rows, {:.1} MB", self.table, self.rows, (self.rows * BYTES_A_ROW) as f64 / 1e6)
+        format!("hook {}: up to {} rows, {:.1} MB", self.table, self.rows, self.rows as f64 * BYTES_A_ROW as f64 / 1e6)
     }
 }
 
@@ -219,7 +235,7 @@ impl Writing {
 /// looks at so many `checkpoints`, and not at training.
 ///
 /// # Errors
-/// It is more than the experiment allows.
+/// It is more than the experiment allows, or what is seen at once is more than there is memory for.
 pub fn writing(
     experiment: &Experiment,
     architecture: &Architecture,
@@ -227,28 +243,38 @@ pub fn writing(
     checkpoints: Option<u64>,
 ) -> Result<Vec<Writing>> {
     let training = experiment.data.mixture.first().map_or(0, |mixture| mixture.context) + 1;
-    let all: Vec<Writing> = experiment
+    let budget = Budget::here();
+    let all: Result<Vec<Writing>> = experiment
         .hooks
         .iter()
-        .map(|hook| {
+        .enumerate()
+        .map(|(index, hook)| {
             let schedule = Schedule::hook(experiment, hook.every);
             let looks = checkpoints.unwrap_or_else(|| schedule.points().count() as u64);
             let named = |name: &str| hook.during.iter().any(|own| own == name);
-            let mut rows = 0;
+            let (mut rows, mut at_once) = (0u64, 0u64);
+            let mut add = |looks: u64, rows_a_look: u64| {
+                rows = rows.saturating_add(looks.saturating_mul(rows_a_look));
+                at_once = at_once.saturating_add(rows_a_look);
+            };
             if named("training") && checkpoints.is_none() {
                 // No step follows the last evaluation.
                 let steps = schedule.points().filter(|&at| at < experiment.train.total()).count() as u64;
-                rows += steps * rows_a_look(hook, architecture, experiment.train.batch, training);
+                add(steps, rows_a_look(hook, architecture, experiment.train.batch, training));
             }
             for (name, sequences, pairs) in evaluators {
                 if named("evaluation") || named(name) {
-                    rows += looks * rows_a_look(hook, architecture, *sequences, *pairs);
+                    add(looks, rows_a_look(hook, architecture, *sequences, *pairs));
                 }
             }
-            Writing { table: hook.table.clone(), rows }
+            let bytes = u128::from(at_once) * u128::from(BYTES_IN_MEMORY);
+            let fits = budget.fits(bytes, || format!("the {at_once} rows of a look"));
+            fits.map_err(|message| Error::Invalid(format!("hook.{index} ({}): {message}; look at less, or reduce", hook.table)))?;
+            Ok(Writing { table: hook.table.clone(), rows })
         })
         .collect();
-    let megabytes = all.iter().map(|one| one.rows * BYTES_A_ROW).sum::<u64>() as f64 / 1e6;
+    let all = all?;
+    let megabytes = all.iter().map(|one| one.rows as f64 * BYTES_A_ROW as f64).sum::<f64>() / 1e6;
     if megabytes > experiment.measures.hook_megabytes {
         let each: Vec<String> = all.iter().map(|one| format!("{} {} rows", one.table, one.rows)).collect();
         return Err(Error::Invalid(format!(

@@ -179,18 +179,54 @@ impl Site {
         Site::ResidualPre <= self && self <= Site::ResidualPost
     }
 
-    /// Finds a site by our name or TransformerLens'.
+    /// Finds a site by our name or TransformerLens' (within its block).
     ///
     /// # Errors
-    /// There is no such site; the message has the nearest name.
+    /// There is no such site; the message has the name of which it is a slip, if there is one.
     pub fn named(name: &str) -> Result<Site> {
         let found = NAMES.iter().find(|names| names.1 == name || (!names.3.is_empty() && names.3 == name));
         found.map(|names| names.0).ok_or_else(|| {
-            let names = NAMES.iter().flat_map(|names| [names.1, names.3]).filter(|name| !name.is_empty());
-            let nearest = names.max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
-            let nearest = nearest.unwrap_or_default();
-            Error::Invalid(format!("there is no site \"{name}\"; did you mean \"{nearest}\"? (`optogen sites FILE` lists them all)"))
+            let why = match (Self::in_full(name), Self::without_block(name)) {
+                (Some((site, layer)), _) => format!("\"{name}\" is \"{}\" of layer {layer}, given without a layer here", site.name()),
+                (None, Some((_, inner))) if Site::named(inner).is_ok_and(|site| !site.in_blocks()) => {
+                    format!("there is no site \"{name}\"; \"{inner}\" belongs to no layer")
+                }
+                _ => format!("there is no site \"{name}\"{}", hint(name)),
+            };
+            Error::Invalid(format!("{why} (`optogen sites FILE` lists them all)"))
         })
+    }
+
+    /// A site and its layer by TransformerLens' full name, such as `blocks.1.attn.hook_v`.
+    pub fn in_full(name: &str) -> Option<(Site, usize)> {
+        let (layer, inner) = Self::without_block(name)?;
+        // What enters the first block has a name of its own here, which belongs to no layer.
+        let whole = NAMES.iter().find(|names| names.3 == name);
+        whole.or_else(|| NAMES.iter().find(|names| names.0.in_blocks() && names.3 == inner)).map(|names| (names.0, layer))
+    }
+
+    /// The number in `blocks.1.…`, and what follows.
+    fn without_block(name: &str) -> Option<(usize, &str)> {
+        let (layer, inner) = name.strip_prefix("blocks.")?.split_once('.')?;
+        Some((layer.parse().ok()?, inner))
+    }
+}
+
+/// The names of which a name is a slip: those that end in the same part, or else the only one that is at most a letter or two away. A name that is
+/// merely like another is that of something else, as `hook_mlp_in` is, and no hint at all is better.
+fn hint(name: &str) -> String {
+    let names = || NAMES.iter().flat_map(|names| [names.1, names.3]).filter(|name| !name.is_empty());
+    let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
+    let mut likely: Vec<&str> = names().filter(|other| last(other) == last(name)).collect();
+    if likely.is_empty() {
+        let slips = |other: &str| strsim::osa_distance(&name.to_lowercase(), other);
+        let least = names().map(slips).min().unwrap_or_default();
+        likely = names().filter(|other| slips(other) == least && 5 * least <= other.len().max(5)).collect();
+        likely.truncate(if likely.len() == 1 { 1 } else { 0 });
+    }
+    match &likely[..] {
+        [] => String::new(),
+        all => format!("; did you mean {}?", all.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ")),
     }
 }
 
@@ -227,5 +263,36 @@ mod tests {
     fn an_unknown_site_is_answered_with_the_nearest_name() {
         let message = Site::named("patern").unwrap_err().to_string();
         assert_eq!(message, "there is no site \"patern\"; did you mean \"pattern\"? (`optogen sites FILE` lists them all)");
+        let said = |name: &str| Site::named(name).unwrap_err().to_string().replace(" (`optogen sites FILE` lists them all)", "");
+        assert_eq!(said("hook_resid_pots"), "there is no site \"hook_resid_pots\"; did you mean \"hook_resid_post\"?");
+        assert_eq!(said("blocks.1.hook_pattern"), "there is no site \"blocks.1.hook_pattern\"; did you mean \"attn.hook_pattern\"?");
+        assert_eq!(
+            said("blocks.1.ln3.hook_normalized"),
+            "there is no site \"blocks.1.ln3.hook_normalized\"; did you mean \"ln1.hook_normalized\" or \"ln2.hook_normalized\" or \"ln_final.hook_normalized\"?"
+        );
+        assert_eq!(said("blocks.1.hook_embed"), "there is no site \"blocks.1.hook_embed\"; \"hook_embed\" belongs to no layer");
+        assert_eq!(said("blocks.1.attn.hook_v"), "\"blocks.1.attn.hook_v\" is \"v\" of layer 1, given without a layer here");
+    }
+
+    /// Names of TransformerLens for what is no site here.
+    #[test]
+    fn a_name_of_something_else_is_not_answered_with_a_site() {
+        for name in
+            ["blocks.0.hook_mlp_in", "hook_attn_in", "attn.hook_result", "blocks.1.ln1.hook_scale", "attn.hook_x", "w", "hook_tokens"]
+        {
+            let message = Site::named(name).unwrap_err().to_string();
+            assert_eq!(message, format!("there is no site \"{name}\" (`optogen sites FILE` lists them all)"));
+        }
+    }
+
+    #[test]
+    fn full_names_have_their_layer() {
+        for site in Site::all().filter(|site| site.in_blocks()) {
+            let lens = site.lens_name().unwrap();
+            assert_eq!(Site::in_full(&format!("blocks.3.{lens}")), Some((site, 3)));
+            assert_eq!(Site::in_full(lens), None);
+        }
+        assert_eq!(Site::in_full("blocks.0.hook_resid_pre"), Some((Site::Embedding, 0)));
+        assert_eq!(Site::in_full("blocks.x.attn.hook_v"), None);
     }
 }

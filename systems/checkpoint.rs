@@ -76,7 +76,8 @@ impl KeptItem<'_, '_> {
             return;
         }
         let prepare = || -> Result<_> {
-            let (checkpoint, lasting) = (state(self.run)?, self.log.lasting()?);
+            let (mut checkpoint, lasting) = (state(self.run)?, self.log.lasting()?);
+            checkpoint.tables = self.log.tallies_before(sequences)?;
             let (checkpoints, recovery) = (self.folder.checkpoints(), self.folder.recovery());
             Ok(move || -> Result<()> {
                 // The rows up to here are on the disk before the checkpoint is: a resumed run misses none.
@@ -127,6 +128,7 @@ pub(crate) fn checkpoint(
                 parameters: transformer.parameters().of_member(member)?,
                 optimiser: optimiser.of_member(transformer.parameters(), member)?,
                 moments: now(progress.sequences, std::iter::once(entity), &lists, &moments).moments.pop().unwrap_or_default(),
+                tables: Default::default(),
             })
         });
     });

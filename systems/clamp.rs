@@ -1,14 +1,18 @@
 //! clamp: compiles interventions into plans where they changed, and notes when a measure crosses a threshold that one waits for.
 
+use crate::idle::{Occasion, idle};
+use crate::memory::{Load, forward_bytes, free_bytes};
 use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
-use optogen::Result;
+use candle_core::Device;
 use optogen::clamp::{Clamped, Donors, Moments, Now, Phase, Plan};
 use optogen::components::*;
-use optogen::experiment::{InterventionSpec, Moment};
+use optogen::experiment::{Experiment, InterventionSpec, Moment};
 use optogen::log::RunLog;
-use optogen::transformer::Transformer;
+use optogen::transformer::{Architecture, Transformer};
+use optogen::{Error, Result};
+use std::ops::RangeInclusive;
 
 /// Adds the systems to both schedules.
 pub struct ClampPlugin;
@@ -114,24 +118,41 @@ pub(crate) fn watch(
     }
 }
 
-/// Whether everything that an experiment clamps can be compiled, before anything is written.
+/// Whether everything that an experiment clamps can be done, before anything is written. `seen` are the sequences seen at the beginning and at the end of
+/// the run, or at the first and the last checkpoint that are replayed. Returns a line for each pass and intervention that cannot act.
 ///
 /// # Errors
-/// A donor is not there or does not fit.
+/// A donor is not there or does not fit; or sequences that depend on each other are more than fit into memory together.
 pub fn check_interventions(
-    experiment: &optogen::experiment::Experiment,
-    architecture: &optogen::transformer::Architecture,
+    experiment: &Experiment,
+    architecture: &Architecture,
     evaluators: &[Evaluator],
     replayed: bool,
     donors: &Donors,
-) -> Result<()> {
+    seen: RangeInclusive<u64>,
+) -> Result<Vec<String>> {
     let clamped = [Clamped { specs: &experiment.interventions, passes: &experiment.passes }];
+    let occasion = |phase, pairs, sequences| -> Result<Occasion> {
+        Ok(Occasion { phase, plan: Plan::compile(&clamped, architecture, phase, donors, pairs, &Device::Cpu)?, sequences })
+    };
     let pairs = experiment.data.mixture.first().map_or(1, |mixture| mixture.context + 1);
-    let device = candle_core::Device::Cpu;
-    Plan::compile(&clamped, architecture, Phase::Training, donors, pairs, &device)?;
+    let mut occasions = vec![occasion(Phase::Training, pairs, experiment.train.batch)?];
     for evaluator in evaluators {
-        let phase = Phase::Evaluator(&evaluator.name, replayed);
-        Plan::compile(&clamped, architecture, phase, donors, evaluator.pairs(), &device)?;
+        let own = occasion(Phase::Evaluator(&evaluator.name, replayed), evaluator.pairs(), evaluator.count())?;
+        if let Some(coupling) = own.plan.coupling() {
+            let needed = forward_bytes(architecture, Load { sequences: own.sequences, pairs: evaluator.pairs() });
+            if let Some(there) = free_bytes().filter(|&there| there < needed) {
+                return Err(Error::Invalid(format!(
+                    "evaluator \"{}\": \"{coupling}\" is over all of its {} sequences, which go through the model together: that takes about {:.1} GB, \
+                     and {:.1} GB are free; give it fewer sequences, or clamp during others alone",
+                    evaluator.name,
+                    own.sequences,
+                    needed as f64 / 1e9,
+                    there as f64 / 1e9
+                )));
+            }
+        }
+        occasions.push(own);
     }
-    Ok(())
+    Ok(idle(experiment, &occasions, replayed, &seen))
 }

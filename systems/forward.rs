@@ -8,9 +8,10 @@ use crate::stage::{Stage, Step};
 use crate::workspace::with_workspace;
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
+use candle_core::Tensor;
 use optogen::Result;
-use optogen::batch::Batch;
-use optogen::clamp::{Fusible, Moments, Plan};
+use optogen::batch::{Batch, joined};
+use optogen::clamp::{Fusible, Moments, Now, Plan};
 use optogen::components::{Active, Interventions, Losses, Members, Progress, Trouble};
 use optogen::fused::Fused;
 use optogen::gate::Gate;
@@ -39,14 +40,31 @@ pub(crate) fn forward(mut cohorts: Query<Cohort, With<Active>>, lists: Query<&In
                 *losses = Losses::Fused(fused_step(&mut fused, transformer, whole, fusible)?);
                 return Ok(());
             }
-            let each = batch.parts.iter().map(|part| {
-                let logits = plan.forward(transformer, part, &now, &mut Gate::closed())?;
-                Ok(ops::cross_entropy(&logits, &part.targets()?)?)
+            *losses = Losses::Graph(if batch.parts.len() > 1 && plan.couples_sequences(&now) {
+                losses_of_coupled(&batch.parts, transformer, plan, &now)?
+            } else {
+                let each = batch.parts.iter().map(|part| {
+                    let logits = plan.forward(transformer, part, &now, &mut Gate::closed())?;
+                    Ok(ops::cross_entropy(&logits, &part.targets()?)?)
+                });
+                each.collect::<Result<_>>()?
             });
-            *losses = Losses::Graph(each.collect::<Result<_>>()?);
             Ok(())
         });
     });
+}
+
+/// The losses of micro-batches whose sequences depend on each other: the batch goes through as a whole, and each has its own part of the answers.
+fn losses_of_coupled(parts: &[Tokens], transformer: &Transformer, plan: &Plan, now: &Now) -> Result<Vec<Tensor>> {
+    let logits = plan.forward(transformer, &joined(parts)?, now, &mut Gate::closed())?;
+    let mut first = 0;
+    let each = parts.iter().map(|part| {
+        let count = part.labels.dim(1)?;
+        let own = logits.narrow(1, first, count)?.contiguous()?;
+        first += count;
+        Ok(ops::cross_entropy(&own, &part.targets()?)?)
+    });
+    each.collect()
 }
 
 /// The mean losses of a batch; the gradients are left in `fused`.

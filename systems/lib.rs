@@ -1,6 +1,7 @@
 //! Verbs: what happens at each step, one file and one plugin a step.
 
 pub mod ahead;
+mod allocator;
 pub mod aside;
 pub mod backward;
 pub mod checkpoint;
@@ -8,6 +9,7 @@ pub mod clamp;
 mod elsewhere;
 pub mod evaluate;
 pub mod forward;
+mod idle;
 pub mod look;
 mod measuring;
 pub mod memory;
@@ -16,6 +18,7 @@ pub mod record;
 pub mod report;
 pub mod retire;
 pub mod run;
+pub mod runs_memory;
 pub mod sample;
 pub mod spawn;
 pub mod spread;
@@ -57,9 +60,6 @@ impl Plugin for KeepingPlugins {
         app.add_plugins((record::RecordPlugin, checkpoint::CheckpointPlugin, retire::RetirePlugin));
     }
 }
-
-#[global_allocator]
-static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Keeps candle from spreading the small operations of one model over threads of its own, which would wait for each other, spinning, on the
 /// cores that other models need, and products from copying what they read.

@@ -7,7 +7,7 @@ use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use candle_core::Tensor;
 use optogen::bank::ClassBank;
-use optogen::batch::Batch;
+use optogen::batch::{Batch, joined};
 use optogen::clamp::{Moments, Now, Plan};
 use optogen::components::*;
 use optogen::gate::Gate;
@@ -45,10 +45,14 @@ fn look_at_training(
         let member = members.iter().position(|member| member == of.0).unwrap_or_default();
         let now = now(progress.sequences, members.iter(), &lists, &moments);
         let look = || -> Result<Rows> {
-            // The parts of a batch that was split are looked at as one.
+            // The parts of a batch that was split are looked at as one, and go through as one where their sequences depend on each other.
             let mut seen = Seen::default();
-            for part in &batch.parts {
-                seen.add(look_at(hook, transformer, part, plan, &now)?, member)?;
+            if batch.parts.len() > 1 && plan.couples_sequences(&now) {
+                seen.add(look_at(hook, transformer, &joined(&batch.parts)?, plan, &now)?, member)?;
+            } else {
+                for part in &batch.parts {
+                    seen.add(look_at(hook, transformer, part, plan, &now)?, member)?;
+                }
             }
             seen.rows(hook, transformer, progress.sequences, "training")
         };
@@ -83,8 +87,11 @@ fn look_at_evaluators(
             let member = members.iter().position(|member| member == of.0).unwrap_or_default();
             looked.0.push(transformer.alone(member, |alone| {
                 let mut seen = Seen::default();
-                for chunk in evaluator.sequences.iter() {
-                    let input = chunk.tokens(bank, alone.parameters().device())?;
+                let device = alone.parameters().device();
+                let coupled = plan.couples_sequences(&now);
+                let chunks = if coupled { evaluator.together(bank, device)? } else { evaluator.sequences.clone() };
+                for chunk in chunks.iter() {
+                    let input = chunk.tokens(bank, device)?;
                     seen.add(look_at(hook, alone, &input, plan, &now)?, 0)?;
                 }
                 seen.rows(hook, alone, progress.sequences, &evaluator.name)

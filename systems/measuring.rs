@@ -53,9 +53,12 @@ const BLOCK: usize = 16;
 impl Measuring<'_> {
     /// The metrics that the transformer has on all sequences of an evaluator and, where that is asked for, how each head attends and what it adds.
     pub fn measure(&self, evaluator: &Evaluator) -> Result<Measured> {
-        let chunks = &evaluator.sequences;
+        let chunks = match self.way {
+            Way::Gate(plan, now) if plan.couples_sequences(now) => evaluator.together(self.bank, self.transformer.parameters().device())?,
+            _ => evaluator.sequences.clone(),
+        };
         if chunks.len() <= BLOCK {
-            return self.measure_block(chunks);
+            return self.measure_block(&chunks);
         }
         let mut all = self.nothing_yet();
         for block in each(chunks.chunks(BLOCK).collect(), |block| self.measure_block(block)) {

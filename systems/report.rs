@@ -4,7 +4,7 @@ use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use optogen::components::{Active, Members, Progress};
+use optogen::components::{Active, Members, Progress, Status};
 use optogen::say;
 use optogen::steps::Steps;
 use optogen::toy::ToyModel;
@@ -50,7 +50,19 @@ impl Display {
 
 type Told<'a> = (&'a Members, &'a Progress, &'a Steps, Has<Active>, Has<ToyModel>);
 
-fn report(mut display: ResMut<Display>, cohorts: Query<Told>) {
+/// What is said of all models together when none goes on.
+fn how_it_ended(models: &Query<&Status>) -> &'static str {
+    if models.iter().any(|status| *status == Status::Interrupted) {
+        "interrupted"
+    } else if models.iter().all(|status| *status == Status::Finished) {
+        "done"
+    } else {
+        // The end of the program says which, and why.
+        "ended, not all of them well"
+    }
+}
+
+fn report(mut display: ResMut<Display>, cohorts: Query<Told>, models: Query<&Status>) {
     let now = Instant::now();
     let done = cohorts.iter().all(|(.., active, _)| !active);
     let pause = if display.bar.is_some() { BAR } else { LINE };
@@ -69,7 +81,7 @@ fn report(mut display: ResMut<Display>, cohorts: Query<Told>) {
         // Of a run that would take longer than there is time to speak of, nothing is said.
         let left = Duration::try_from_secs_f64(total.saturating_sub(seen) as f64 / rate).map(HumanDuration);
         let left = left.map_or_else(|_| String::new(), |left| format!(", {left} left"));
-        message += &format!(", {rate:.0} a second{}", if done { ", done" } else { &left });
+        message += &format!(", {rate:.0} a second{}", if done { format!(", {}", how_it_ended(&models)) } else { left });
     }
     if !losses.is_empty() {
         message += &format!(", loss {:.4}", losses.iter().sum::<f64>() / losses.len() as f64);

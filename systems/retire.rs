@@ -10,7 +10,7 @@ use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use optogen::Result;
 use optogen::components::{Active, MemberOf, Members, Progress, Run, Status, Trouble};
-use optogen::log::{Closing, RunLog, RunRow, write_run_row};
+use optogen::log::{Closing, RunLog, RunRow, Tallies, write_run_row};
 use optogen::run_folder::RunFolder;
 use optogen::steps::Steps;
 
@@ -78,7 +78,9 @@ fn close(world: &mut World, model: Entity) -> Result<()> {
     let journalled = world.get_mut::<Journalling>(model).map_or(Ok(()), |mut journalling| journalling.0.settle(true));
     let written = world.get_mut::<Writing>(model).map_or(Ok(()), |mut writing| writing.0.settle(true));
     failed(world, model, journalled.and(written));
-    each(log.close()?, Closing::finish).into_iter().collect()
+    let tallies = each(log.close()?, Closing::finish).into_iter().collect::<Result<_>>()?;
+    world.entity_mut(model).insert(Tallies(tallies));
+    Ok(())
 }
 
 /// Writes a run's row as it stands.
@@ -108,6 +110,7 @@ pub fn write_row(world: &World, model: Entity) -> Result<()> {
         threads: provenance.threads,
         started: clock.started.clone(),
         seconds: clock.seconds(),
+        tables: entity.get::<Tallies>().cloned(),
     };
     write_run_row(folder, own, &row)
 }

@@ -8,9 +8,10 @@ use optogen::batch::Batch;
 use optogen::checkpoint::Checkpoint;
 use optogen::clamp::{Moments, Plan};
 use optogen::components::*;
-use optogen::experiment::{EvaluatorSpec, Experiment, Schedule};
+use optogen::experiment::{EvaluatorSpec, Experiment, Schedule, evaluator_bytes};
 use optogen::fused::Fused;
 use optogen::gradients::Gradients;
+use optogen::memory::Budget;
 use optogen::optimiser::Optimiser;
 use optogen::sampler::{Exhaustive, SequenceSampler, Sequences};
 use optogen::steps::Steps;
@@ -57,8 +58,11 @@ pub fn architecture(experiment: &Experiment, bank: &ClassBank) -> Architecture {
 /// An evaluator whose sequences are drawn from the bank, or all that there are.
 ///
 /// # Errors
-/// There are no such sequences, or they carry labels that the model has no output for.
+/// There are no such sequences, or more than fit into memory, or they carry labels that the model has no output for.
 pub fn drawn_evaluator(experiment: &Experiment, spec: &EvaluatorSpec, bank: &ClassBank) -> Result<Evaluator> {
+    Budget::here()
+        .fits(evaluator_bytes(experiment, spec, bank.features), || "its sequences".into())
+        .map_err(|message| Error::Invalid(format!("evaluator \"{}\": {message}", spec.name)))?;
     if spec.exhaustive {
         let all = Arc::new(Exhaustive::new(experiment, spec)?);
         check_labels(&format!("evaluator \"{}\"", spec.name), all.labels(), experiment)?;
@@ -194,7 +198,10 @@ pub fn form_cohorts(world: &mut World, models: &[Entity], size: usize, device: &
 pub fn cohort_memory(world: &World, models: &[Entity], size: usize) -> Result<Vec<CohortMemory>> {
     let mut all: Vec<CohortMemory> = Vec::new();
     for (recipe, members) in grouped(world, models, size)? {
-        let load = Load { sequences: recipe.progress.micro_batch, pairs: recipe.pairs + 1 };
+        // Where sequences depend on each other, a batch goes through as a whole.
+        let coupled = |&member: &Entity| world.get::<Model>(member).is_some_and(|model| model.experiment.couples_training_sequences());
+        let Progress { batch, micro_batch, .. } = recipe.progress;
+        let load = Load { sequences: if members.iter().any(coupled) { batch } else { micro_batch }, pairs: recipe.pairs + 1 };
         let bank = world.get::<ClassBank>(recipe.bank).map_or(0, ClassBank::bytes);
         let own = CohortMemory::of(&recipe.architecture, members.len(), recipe.optimiser, load, bank);
         match all.iter_mut().find(|other| CohortMemory { cohorts: 1, ..(*other).clone() } == own) {

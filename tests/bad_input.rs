@@ -121,6 +121,14 @@ fn mistakes_on_the_command_line_are_named() {
         said(base, &["--grid", "seeds.init=5,5"]).replace(BASE, "BASE").split(" (").next().unwrap(),
         "error: BASE: the sweep asks for the same run twice"
     );
+    assert_eq!(
+        said(base, &["--grid", "seeds.init=5,6", "--grid", "seeds.init=7"]),
+        "error: --grid seeds.init=7: seeds.init is swept over twice; give all its values in one: --grid seeds.init=5,6,7"
+    );
+    let site = |name: &str| said(base, &["--set", &format!("hook=[{{ table = \"t\", site = \"{name}\", layers = [0] }}]")]);
+    assert!(site("blocks.1.attn.hook_v").contains("hook.0.site: \"blocks.1.attn.hook_v\" is in layer 1, and layers beside it says [0]"));
+    let message = site("blocks.0.hook_v");
+    assert!(message.contains("there is no site \"blocks.0.hook_v\"; did you mean \"attn.hook_v\"?"), "{message}");
     let home = tempfile::tempdir().unwrap();
     let (empty, out) = (home.path().display().to_string(), home.path().join("out"));
     assert_eq!(

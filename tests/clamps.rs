@@ -49,6 +49,7 @@ fn write_donor(case: &Case, folder: &Path) {
         parameters: case.parameters("donor_a", DType::F32),
         optimiser: Vec::new(),
         moments: Vec::new(),
+        tables: Default::default(),
     };
     checkpoint.write(folder).unwrap();
 }
@@ -324,7 +325,16 @@ fn donors_keep_their_interventions() {
         let folder = home.path().join(name);
         let (parameters, optimiser) = (case.parameters("donor_a", DType::F32), Vec::new());
         let experiment = experiment.to_toml();
-        let checkpoint = Checkpoint { run_id: name.into(), sequences: 0, steps: 0, experiment, parameters, optimiser, moments: Vec::new() };
+        let checkpoint = Checkpoint {
+            run_id: name.into(),
+            sequences: 0,
+            steps: 0,
+            experiment,
+            parameters,
+            optimiser,
+            moments: Vec::new(),
+            tables: Default::default(),
+        };
         checkpoint.write(&folder).unwrap();
         folder
     };

@@ -35,8 +35,48 @@ fn a_run_that_diverges_stops_alone_and_keeps_its_rows() {
     let end = loss.len() - 1;
     assert!(!(loss.value(end).is_finite() && norm.value(end).is_finite()), "the row that shows it is there");
     let run_id = diverged[0].file_name().unwrap().to_str().unwrap().strip_prefix("run=").unwrap();
-    let again = format!("again: optogen run {}/experiment.toml --out {out} --resume", diverged[0].display());
-    assert!(message.contains(&format!("failed: {run_id}: its loss was no longer a number")) && message.contains(&again), "{message}");
+    // The same command would end in the same way.
+    assert!(
+        message.contains(&format!("failed: {run_id}: its loss was no longer a number, and would not be one if it ran again")),
+        "{message}"
+    );
+    assert!(!message.contains("again: ") && message.contains("a lower rate"), "{message}");
+}
+
+/// What was measured of it before is not taken for how it ended.
+#[test]
+fn a_run_that_diverged_is_marked_in_the_table() {
+    let home = tempfile::tempdir().unwrap();
+    let mut arguments =
+        short(home.path().to_str().unwrap(), &["--set", "train.optimiser.name=sgd", "--grid", "train.optimiser.rate=1e30,1e-3"]);
+    arguments.retain(|argument| *argument != "--quiet");
+    let output = PROGRAM.run(&arguments);
+    let table = String::from_utf8(output.stdout).unwrap();
+    let row = |status: &str| table.lines().position(|line| line.contains(status)).unwrap_or_else(|| panic!("{status}: {table}"));
+    assert!(row(" finished ") < row(" diverged; at 0 "), "{table}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains(", ended, not all of them well") && !said.contains(", done"), "{said}");
+}
+
+/// The command that is advised for a replay that failed does the replay again, and no training.
+#[test]
+fn a_failed_replay_is_advised_to_be_replayed() {
+    let home = tempfile::tempdir().unwrap();
+    let [out, again] = ["out", "once more"].map(|name| home.path().join(name).display().to_string());
+    PROGRAM.succeed(&short(&out, &[]));
+    let run = runs(out.as_ref())[0].display().to_string();
+    let weights = format!("{run}/checkpoints/at-000000001280/model.safetensors");
+    let whole = fs::read(&weights).unwrap();
+    fs::write(&weights, &whole[1..]).unwrap();
+    let arguments = ["replay", &run, "--out", &again, "--set", "evaluation.sequences=10", "--spread", "6", "--quiet"];
+    let message = PROGRAM.refused(74, &arguments);
+    let advised = format!("again: optogen replay {run} --set evaluation.sequences=10 --spread 6 --out '{again}' --resume");
+    assert!(message.contains("at-000000001280") && message.contains(&advised), "{message}");
+    fs::write(&weights, whole).unwrap();
+    let line = advised.replace("again: optogen", env!("CARGO_BIN_EXE_optogen"));
+    let status = std::process::Command::new("sh").args(["-c", &line]).output().unwrap();
+    assert_eq!(status.status.code(), Some(0), "{}", String::from_utf8_lossy(&status.stderr));
+    assert_eq!(read_run_status(&runs(again.as_ref())[0].join("run.parquet")).unwrap().status, "replayed");
 }
 
 /// The evaluators' sequences, written and read back, give the same metrics.

@@ -65,3 +65,20 @@ fn a_run_asked_to_stop_saves_and_exits_with_the_resumable_code() {
         assert_eq!(optogen::log::read_run_status(&run.join("run.parquet")).unwrap().status, "finished");
     }
 }
+
+#[test]
+fn who_is_interrupted_does_not_say_that_all_is_done() {
+    let home = tempfile::tempdir().unwrap();
+    let mut arguments = arguments(home.path().to_str().unwrap());
+    arguments.retain(|argument| *argument != "--quiet");
+    let mut command = std::process::Command::new(PROGRAM.0);
+    let child = command.args(&arguments).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    sleep(Duration::from_millis(400));
+    std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(75), "{said}");
+    let progress = said.lines().rfind(|line| line.contains(" sequences")).unwrap();
+    assert!(progress.contains(" a second, interrupted"), "{said}");
+    assert!(!said.contains("done"), "{said}");
+}

@@ -1,6 +1,6 @@
 //! Interventions and hooks in whole runs: on schedules, resumed, beside nothing that they change.
 
-use arrow::array::{Float32Array, Int64Array};
+use arrow::array::{Float32Array, Float64Array, Int64Array};
 use optogen_tests::program::{BASE, Program, contents, final_weights, rows, runs};
 use optogen_tests::small::{LATER, LOOK, column, file, numbers, run, run_of, texts};
 use std::fs;
@@ -105,6 +105,25 @@ fn hooks_keep_what_they_are_asked_for() {
             assert!((least - (probability - 1.0) / 300.0).abs() < 1e-6, "{least}, probability {probability}");
         }
     }
+}
+
+/// Where no right label is in the context there is none to attend to: of such an evaluator the strength is null, and no threshold is crossed.
+#[test]
+fn an_evaluator_that_cannot_be_answered_from_its_context_has_no_induction_strength() {
+    let home = tempfile::tempdir().unwrap();
+    let more = "name = \"a\"\n[model]\noutputs = 50\n[[evaluator]]\nname = \"known\"\nrelabel = \"none\"\n\
+        [[evaluator]]\nname = \"elsewhere\"\nrelabel = \"none\"\nburstiness = 0\nsupport = false\n\
+        [[intervention]]\nsite = \"v\"\naction = \"zero\"\nfrom = { evaluator = \"elsewhere\", measure = \"induction_strength\", above = -2.0 }\n";
+    let run = run(&PROGRAM, home.path(), "elsewhere", more);
+    let columns = column::<Float64Array>(&run, "heads", "induction_strength");
+    let strengths: Vec<Option<f64>> = columns.iter().flat_map(|own| own.iter().collect::<Vec<_>>()).collect();
+    let evaluators = texts(&run, "heads", "evaluator");
+    assert_eq!(strengths.len(), 5 * 2 * 16);
+    for (evaluator, strength) in evaluators.iter().zip(strengths) {
+        assert_eq!(strength.is_none(), evaluator == "elsewhere", "{evaluator}: {strength:?}");
+    }
+    assert!(numbers(&run, "heads", "to_labels").iter().all(|attention| (0.0..=1.0).contains(attention)));
+    assert_eq!(rows(&run, "notes"), 0);
 }
 
 /// An intervention may hold for one evaluator alone.

@@ -277,11 +277,11 @@ fn files_follow_the_umask_and_the_setgid_bit() {
         // While it is at work, also what it has under temporary names: it is killed.
         let mut child = start();
         wait("a recovery point", || {
-            runs(&out).first().is_some_and(|run| run.join("recovery").exists() && run.join("journal/train.arrow").exists())
+            runs(&out).first().is_some_and(|run| run.join("recovery").exists() && run.join("journal/train.journal").exists())
         });
         child.kill().unwrap();
         child.wait().unwrap();
-        check(&["lock", "journal/train.arrow", "train.parquet", "evaluation.h5", "run.parquet", "experiment.toml"]);
+        check(&["lock", "journal/train.journal", "train.parquet", "evaluation.h5", "run.parquet", "experiment.toml"]);
         assert_eq!(start().wait().unwrap().code(), Some(0));
         check(&["losses.png", "losses.svg", "checkpoints/at-000000032000/model.safetensors", "checkpoints/at-000000032000/manifest.json"]);
     }
@@ -478,8 +478,8 @@ fn too_many_open_files_are_refused_with_how_many_are_needed() {
     let arguments = short(out.to_str().unwrap(), &["--quiet", "--grid", "seeds.init=5,6,7"]);
     let (code, said) = ended(after("ulimit -n 20", &arguments).output().unwrap());
     assert_eq!(code, 74, "{said}");
-    // A lock each, and train, eval, eval_examples, heads, timing.
-    assert!(said.starts_with(&format!("error: {}: 3 runs keep 18 files open, which with others makes ", out.display())), "{said}");
+    // A lock each, and train, eval, eval_examples, heads, notes, timing.
+    assert!(said.starts_with(&format!("error: {}: 3 runs keep 21 files open, which with others makes ", out.display())), "{said}");
     assert!(said.contains("and 20 may be open at a time: raise that with `ulimit -n "), "{said}");
     assert!(!out.exists());
     // As many as it says are enough.

@@ -5,6 +5,7 @@ use candle_core::DType;
 use optogen::log::read_table;
 use optogen_tests::program::{Program, runs};
 use optogen_tests::reference::{CASES, Case};
+use std::path::{Path, PathBuf};
 
 const PROGRAM: Program = Program(env!("CARGO_BIN_EXE_optogen"));
 const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/published");
@@ -53,6 +54,100 @@ fn write_graft(clamp: &str, path: &str) {
     config.insert(format!("opto_{clamp}_model_cfg"), format!("{FILES}/donor_a.json").into());
     config.insert(format!("opto_{clamp}_model_{layer}"), 0.into());
     std::fs::write(path, serde_json::to_string(&config).unwrap()).unwrap();
+}
+
+/// Imports the induction model with a changed config and files of the test's own; returns what is said and the run folder.
+fn import(home: &Path, changes: &[(&str, serde_json::Value)], checkpoint: &str, data: &str) -> (String, PathBuf) {
+    let text = std::fs::read_to_string(format!("{FILES}/induction.none.json")).unwrap();
+    let mut config: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
+    config.extend(changes.iter().map(|(key, value)| (key.to_string(), value.clone())));
+    let (file, out) = (home.join("config.json"), home.join("imported"));
+    std::fs::write(&file, serde_json::to_string(&config).unwrap()).unwrap();
+    let [file, to] = [&file, &out].map(|path| path.to_str().unwrap());
+    let output = PROGRAM.run(&["import", "--config", file, "--checkpoint", checkpoint, "--eval-data", data, "--out", to]);
+    let said = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    (said, runs(&out).remove(0))
+}
+
+/// The losses of an imported run's evaluators, by evaluator.
+fn replayed(home: &Path, run: &Path) -> Vec<f64> {
+    let out = home.join("replayed");
+    PROGRAM.succeed(&["replay", run.to_str().unwrap(), "--out", out.to_str().unwrap(), "--quiet"]);
+    optogen_tests::program::numbers(&runs(&out)[0], "eval", "loss", Some(("evaluator", "probe")))
+}
+
+/// At a temperature of 1, frozen scores are the model's own, whether all heads are named or some.
+#[test]
+fn temperatures_of_all_heads_are_imported() {
+    let (checkpoint, data) = (format!("{FILES}/induction.eqx"), format!("{FILES}/induction_eval_data.h5"));
+    let losses = |temperature: f64, count: usize| {
+        let home = tempfile::tempdir().unwrap();
+        let heads: Vec<String> = (0..count).map(|head| format!("1:{head}:{temperature}")).collect();
+        let (_, run) = import(home.path(), &[("opto_set_head_temperature", heads.into())], &checkpoint, &data);
+        let text = std::fs::read_to_string(run.join("experiment.toml")).unwrap();
+        assert_eq!(
+            (text.matches("temperature-1.").count(), text.matches("frozen-1").count()),
+            (count, usize::from((1..8).contains(&count)))
+        );
+        replayed(home.path(), &run)
+    };
+    let none = losses(1.0, 0);
+    assert_eq!(none.len(), 1);
+    assert!((losses(1.0, 8)[0] - none[0]).abs() < 1e-6);
+    assert!((losses(0.01, 8)[0] - none[0]).abs() > 1e-3, "and they do something");
+}
+
+/// An evaluator with labels that the model has no outputs for is left out, and all else imported.
+#[test]
+fn an_evaluator_beyond_the_outputs_is_left_out() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data.h5");
+    let probe = optogen_data::read_evaluation(format!("{FILES}/induction_eval_data.h5").as_ref(), "probe").unwrap();
+    let mut far = optogen_data::EvaluationSet { name: "far".into(), ..probe.clone() };
+    far.labels[4] = 5;
+    optogen_data::write_evaluation(&data, &[far, probe]).unwrap();
+    let (said, run) = import(home.path(), &[], &format!("{FILES}/induction.eqx"), data.to_str().unwrap());
+    assert_eq!(said, "warning: the evaluator \"far\" has a label 5; the model has 5 outputs; this evaluator is left out");
+    assert_eq!(replayed(home.path(), &run).len(), 1);
+    assert_eq!(optogen_tests::program::rows(&runs(&home.path().join("replayed"))[0], "eval"), 1);
+}
+
+/// The published arrays in float64, as JAX writes them with x64.
+fn widened(bytes: &[u8]) -> Vec<u8> {
+    let (mut wide, mut rest) = (Vec::new(), bytes);
+    while rest.len() > 10 {
+        let start = 10 + usize::from(u16::from_le_bytes([rest[8], rest[9]]));
+        let header = std::str::from_utf8(&rest[10..start]).unwrap();
+        let shape = header.split(['(', ')']).nth(1).unwrap();
+        let count: usize = shape.split(',').filter_map(|length| length.trim().parse::<usize>().ok()).product();
+        let width: usize = header.split('\'').nth(3).unwrap()[2..].parse().unwrap();
+        let end = start + count * width;
+        if header.contains("<f4") {
+            wide.extend(&rest[..10]);
+            wide.extend(header.replace("<f4", "<f8").bytes());
+            let numbers = rest[start..end].as_chunks().0.iter();
+            wide.extend(numbers.flat_map(|four| f64::from(f32::from_le_bytes(*four)).to_le_bytes()));
+        } else {
+            wide.extend(&rest[..end]);
+        }
+        rest = &rest[end..];
+    }
+    wide
+}
+
+#[test]
+fn float64_is_rounded_and_said_to_be() {
+    let home = tempfile::tempdir().unwrap();
+    let (narrow, wide) = (format!("{FILES}/induction.eqx"), home.path().join("wide.eqx"));
+    std::fs::write(&wide, widened(&std::fs::read(&narrow).unwrap())).unwrap();
+    let data = format!("{FILES}/induction_eval_data.h5");
+    let (said, run) = import(home.path(), &[], wide.to_str().unwrap(), &data);
+    assert_eq!(said, format!("warning: {}: its numbers are in float64 (JAX with x64), and are rounded to float32", wide.display()));
+    let other = tempfile::tempdir().unwrap();
+    let (silence, given) = import(other.path(), &[], &narrow, &data);
+    assert_eq!(silence, "");
+    assert_eq!(optogen_tests::program::final_weights(&run), optogen_tests::program::final_weights(&given));
 }
 
 /// An imported checkpoint is the published parameters, bit for bit.

@@ -67,7 +67,7 @@ impl Synthetic<'_> {
         if experiment.measures.weights {
             log.weights(self.until.0, compositions());
         }
-        log.close().expect("journalled").into_iter().for_each(|table| table.finish().expect("sealed"));
+        log.close().expect("journalled").into_iter().for_each(|table| _ = table.finish().expect("sealed"));
         let row = RunRow { status: "finished".into(), sequences: self.until.0, ..RunRow::default() };
         write_run_row(&folder, &experiment.run(experiment.run_id()), &row).expect("written");
         folder.path().to_owned()

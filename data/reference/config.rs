@@ -6,21 +6,24 @@ use super::interventions::{self, Graft};
 use super::options::{Config, KNOWN, REFUSED};
 use crate::evaluation_file::evaluation_names;
 use optogen::experiment::*;
+use optogen::memory::Budget;
 use optogen::{Error, Result};
 use serde_json::{Map, Value};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Reads a `config.json`, and which other models it grafts. Files that it names are looked for beside it, then where it says.
+/// Reads a `config.json`, and which other models it grafts. Files that it names are looked for beside it, then where it says. Evaluators with labels
+/// beyond the model's outputs, which the published code evaluates all the same and an experiment must not have, are among the evaluators
+/// ([`beyond_outputs`] finds them).
 ///
 /// Dropped, since no number depends on it: config_from_file, suppress_output, base_folder, use_wandb, raw_name, disable_jit, no_load_seeds,
 /// no_load_opt_state, eval_bs.
 ///
 /// # Errors
-/// It is no such file, has an option that the published code does not have, or one that is not supported; the message names it.
+/// [`Error::Input`]: it is no such file, has an option that the published code does not have, or one that is not supported; the message names it.
 pub fn read_config(path: &Path) -> Result<(Experiment, Vec<Graft>)> {
-    let text = fs::read_to_string(path).map_err(Error::file(path))?;
-    let wrong = |message: String| Error::damaged(path, message);
+    let text = fs::read_to_string(path).map_err(Error::input_file(path))?;
+    let wrong = |message: String| Error::input(path, message);
     let options: Map<String, Value> =
         serde_json::from_str(&text).map_err(|error| wrong(format!("not a config of the published code: {error}")))?;
     for (name, value) in &options {
@@ -35,7 +38,7 @@ pub fn read_config(path: &Path) -> Result<(Experiment, Vec<Graft>)> {
         }
     }
     let config: Config = serde_json::from_value(Value::Object(options.clone())).map_err(|error| wrong(error.to_string()))?;
-    let opto = interventions::interventions(&options, config.depth).map_err(|error| wrong(error.to_string()))?;
+    let opto = interventions::interventions(&options, config.depth, config.num_heads).map_err(|error| wrong(error.to_string()))?;
     let mut experiment = config.experiment(path).map_err(|error| wrong(error.to_string()))?;
     (experiment.passes, experiment.interventions) = (opto.passes, opto.interventions);
     let carried = opto.grafts.into_iter().map(|graft| Graft {
@@ -46,11 +49,27 @@ pub fn read_config(path: &Path) -> Result<(Experiment, Vec<Graft>)> {
     let grafts: Vec<Graft> = carried.collect();
     // What is continued in another model needs that model's checkpoint, which is imported later.
     let mut checked = experiment.clone();
+    checked.evaluators.retain(|evaluator| beyond_outputs(&experiment, evaluator).is_none());
     for graft in &grafts {
         checked.passes.iter_mut().filter(|pass| pass.name == graft.pass).for_each(|pass| pass.donor = Some(graft.checkpoint.clone()));
     }
+    model_fits(&experiment, &Budget::here())
+        .map_err(|fault| Error::input(path, format!("{}: {}", published(&fault.key), fault.message)))?;
     check(&checked).map_err(|error| wrong(error.to_string()))?;
     Ok((experiment, grafts))
+}
+
+/// The option that is behind a key of ours that says how large a model is.
+fn published(key: &str) -> &str {
+    match key {
+        "model.layers" => "depth",
+        "model.width" => "d_model",
+        "model.mlp_ratio" => "mlp_ratio",
+        "model.outputs" => "model_output_classes",
+        "data.relabel.labels" => "fs_relabel",
+        "data.classes" | "data.classes.train" => "class_split",
+        other => other,
+    }
 }
 
 /// An entry of an option that is given for each sampler or evaluator, or not at all.
@@ -339,6 +358,47 @@ mod tests {
             refusal(r#"{"opto_specific_fn": "perfect_prev_token_input", "opto_preserve_keys": true}"#),
             "config.json: opto_preserve_keys: the published code ignores it beside perfect_prev_token_input; take it out"
         );
+    }
+
+    #[test]
+    fn temperatures_may_name_every_head() {
+        let of = |heads: &str, depth: usize| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("config.json");
+            let data = r#""data_type": "onehot", "class_split": [20, 5, 10], "exemplar_split": [1, 0, 0], "mixing_coeffs": [1.0],
+                "pt_burstiness": [1], "eval_every": 100, "num_heads": 2"#;
+            fs::write(&path, format!("{{{data}, \"depth\": {depth}, \"opto_set_head_temperature\": [{heads}]}}")).unwrap();
+            let all = read_config(&path).unwrap().0.interventions;
+            all.into_iter().map(|one| (one.name.unwrap(), one.layers.of(depth), one.heads.of(2))).collect::<Vec<_>>()
+        };
+        let named = |name: &str, layer, heads: &[usize]| (name.to_owned(), vec![layer], heads.to_vec());
+        assert_eq!(
+            of(r#""1:0:0.5", "1:1:2.0", "0:1:0.5""#, 2),
+            [
+                named("temperature-1.0", 1, &[0]),
+                named("temperature-1.1", 1, &[1]),
+                named("temperature-0.1", 0, &[1]),
+                named("frozen-0", 0, &[0])
+            ]
+        );
+    }
+
+    #[test]
+    fn evaluators_with_labels_beyond_the_outputs_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        let options = r#"{"data_type": "onehot", "class_split": [20, 5, 10], "exemplar_split": [1, 0, 0], "mixing_coeffs": [1.0],
+            "pt_burstiness": [1], "eval_every": 100, "pe_names": ["seen", "unseen"], "pe_classes": ["train", "test"],
+            "pe_exemplars": ["all", "all"], "pe_burstiness": [1, 1]}"#;
+        fs::write(&path, options).unwrap();
+        let experiment = read_config(&path).unwrap().0;
+        let beyond: Vec<_> = experiment.evaluators.iter().map(|evaluator| beyond_outputs(&experiment, evaluator)).collect();
+        let which =
+            "the evaluator \"unseen\" has labels up to 34: each class its number (test classes); the model has 20 outputs (model.outputs)";
+        assert_eq!(beyond, [None, Some(which.to_owned())]);
+        // Of training that is no warning.
+        fs::write(&path, options.replace("\"eval_every\"", "\"model_output_classes\": 19, \"eval_every\"")).unwrap();
+        assert!(read_config(&path).unwrap_err().to_string().contains("model.outputs: training has labels up to 19"));
     }
 
     #[test]

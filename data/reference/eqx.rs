@@ -3,6 +3,7 @@
 //! In order: sequences seen; the model's leaves, numbers that are not learned among them; the optimiser's leaves; three random keys.
 
 use super::npy::Array;
+use crate::hdf5_file::position;
 use candle_core::{Device, Tensor};
 use optogen::experiment::{OptimiserName, Positions};
 use optogen::transformer::Architecture;
@@ -20,15 +21,18 @@ pub struct PublishedCheckpoint {
     pub parameters: Vec<(String, Tensor)>,
     /// Steps of the optimiser, and its moments, `first/NAME` and `second/NAME` for each parameter; none for SGD.
     pub optimiser: (u64, Vec<(String, Tensor)>),
+    /// Whether numbers were in float64, and have been rounded.
+    pub rounded: bool,
 }
 
-/// Reads a checkpoint of a model of this architecture.
+/// Reads a checkpoint of a model of this architecture. Numbers in float64, as JAX writes them with x64, are rounded to float32.
 ///
 /// # Errors
-/// An entry is not of the type and shape that the architecture has there; entries are missing or left over.
+/// [`Error::Input`]: an entry is not of the type and shape that the architecture has there, entries are missing or left over, or a number is not
+/// finite; [`Error::File`]: the disk failed.
 pub fn read_eqx(path: &Path, architecture: &Architecture, optimiser: OptimiserName) -> Result<PublishedCheckpoint> {
-    let file = File::open(path).map_err(Error::file(path))?;
-    let mut entries = Entries { path, stream: BufReader::new(file), number: 0 };
+    let file = File::open(path).map_err(Error::input_file(path))?;
+    let mut entries = Entries { path, stream: BufReader::new(file), number: 0, rounded: false };
     let sequences = entries.integer("the number of sequences seen", "<i8")?;
     let mut parameters = Vec::new();
     for leaf in leaves(architecture) {
@@ -44,7 +48,7 @@ pub fn read_eqx(path: &Path, architecture: &Architecture, optimiser: OptimiserNa
         entries.expect(&format!("{key} random key"), "<u4", &[2])?;
     }
     entries.end()?;
-    Ok(PublishedCheckpoint { sequences: sequences as u64, parameters, optimiser })
+    Ok(PublishedCheckpoint { sequences: sequences as u64, parameters, optimiser, rounded: entries.rounded })
 }
 
 /// What stands in the stream for a model, and the value that a setting must have, if any does not do.
@@ -93,22 +97,29 @@ fn leaves(architecture: &Architecture) -> Vec<Leaf> {
     all
 }
 
-/// The stream, and where it stands.
+/// The stream, which entry of it is read, counted from 1, and whether numbers were rounded.
 struct Entries<'a> {
     path: &'a Path,
     stream: BufReader<File>,
     number: usize,
+    rounded: bool,
 }
 
 impl Entries<'_> {
     fn wrong(&self, what: &str, wanted: &str, found: &str) -> Error {
         let message = format!("entry {}, {what}: expected {wanted}, found {found}; is this the checkpoint of another config?", self.number);
-        Error::damaged(self.path, message)
+        Error::input(self.path, message)
     }
 
     /// The next entry, which is of this type and shape.
     fn expect(&mut self, what: &str, kind: &str, shape: &[usize]) -> Result<Array> {
-        let wanted = format!("{kind} of shape {shape:?}");
+        self.expect_one(what, &[kind], shape)
+    }
+
+    /// The next entry, which is of one of these types and of this shape.
+    fn expect_one(&mut self, what: &str, kinds: &[&str], shape: &[usize]) -> Result<Array> {
+        self.number += 1;
+        let wanted = format!("{} of shape {shape:?}", kinds.join(" or "));
         let array = match Array::next(&mut self.stream) {
             Ok(Some(array)) => array,
             Ok(None) => return Err(self.wrong(what, &wanted, "the end of the file")),
@@ -116,10 +127,9 @@ impl Entries<'_> {
             Err(error) if error.kind() == ErrorKind::InvalidData => return Err(self.wrong(what, &wanted, &error.to_string())),
             Err(error) => return Err(Error::File { path: self.path.to_owned(), source: error }),
         };
-        if array.kind != kind || array.shape != shape {
+        if !kinds.contains(&array.kind.as_str()) || array.shape != shape {
             return Err(self.wrong(what, &wanted, &format!("{} of shape {:?}", array.kind, array.shape)));
         }
-        self.number += 1;
         Ok(array)
     }
 
@@ -145,8 +155,15 @@ impl Entries<'_> {
     }
 
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let array = self.expect(name, "<f4", shape)?;
-        Ok(Tensor::from_vec(array.floats(), shape, &Device::Cpu)?)
+        let array = self.expect_one(name, &["<f4", "<f8"], shape)?;
+        self.rounded |= array.kind == "<f8";
+        let numbers = array.floats();
+        if let Some(index) = numbers.iter().position(|number| !number.is_finite()) {
+            let (number, place) = (numbers[index], position(index, shape));
+            let message = format!("entry {}, {name}: holds {number} at {place:?}; every number must be finite in float32", self.number);
+            return Err(Error::input(self.path, message));
+        }
+        Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?)
     }
 
     /// Steps, all first moments, all second moments; with a schedule of rates, the schedule's own count of steps.
@@ -169,6 +186,7 @@ impl Entries<'_> {
     }
 
     fn end(&mut self) -> Result<()> {
+        self.number += 1;
         match Array::next(&mut self.stream) {
             Ok(None) => Ok(()),
             _ => Err(self.wrong("behind the last", "the end of the file", "more")),
@@ -222,14 +240,75 @@ mod tests {
             refusal(&path(), &architecture, OptimiserName::Adam)
         };
         assert_eq!(with(|a| a.width = 32), "entry 2, the model's width: expected 32, found 64");
-        assert_eq!(with(|a| a.features = 40), "entry 3, example_embed/weight: expected <f4 of shape [64, 40], found <f4 of shape [64, 48]");
+        assert_eq!(
+            with(|a| a.features = 40),
+            "entry 4, example_embed/weight: expected <f4 or <f8 of shape [64, 40], found <f4 of shape [64, 48]"
+        );
         assert_eq!(with(|a| a.heads = 4), "entry 12, the number of heads: expected 4, found 8");
         assert_eq!(with(|a| a.causal = false), "entry 13, causal: expected false, found true");
         assert_eq!(with(|a| a.positions = Positions::Sinusoidal), "entry 14, use_rope: expected false, found true");
         assert_eq!(with(|a| a.time = 30.0), "entry 15, the time scale: expected 30, found 10000");
-        assert_eq!(with(|a| a.layers = 1), "entry 24, the transformer's inference flag: expected |b1 of shape [], found <i8 of shape []");
+        assert_eq!(with(|a| a.layers = 1), "entry 25, the transformer's inference flag: expected |b1 of shape [], found <i8 of shape []");
         let sgd = refusal(&path(), &induction(), OptimiserName::Sgd);
-        assert_eq!(sgd, "entry 41, the evaluation's random key: expected <u4 of shape [2], found <i4 of shape []");
+        assert_eq!(sgd, "entry 42, the evaluation's random key: expected <u4 of shape [2], found <i4 of shape []");
+    }
+
+    /// All entries of a checkpoint, each through `change`.
+    fn changed(mut change: impl FnMut(usize, &mut Array)) -> Vec<u8> {
+        let mut stream = BufReader::new(File::open(path()).unwrap());
+        let mut bytes = Vec::new();
+        let mut number = 0;
+        while let Some(mut array) = Array::next(&mut stream).unwrap() {
+            number += 1;
+            change(number, &mut array);
+            let shape: String = array.shape.iter().map(|length| format!("{length},")).collect();
+            let header = format!("{{'descr': '{}', 'fortran_order': False, 'shape': ({shape}), }}\n", array.kind);
+            bytes.extend(b"\x93NUMPY\x01\x00");
+            bytes.extend((header.len() as u16).to_le_bytes());
+            bytes.extend(header.as_bytes());
+            bytes.extend(&array.bytes);
+        }
+        bytes
+    }
+
+    #[test]
+    fn float64_is_rounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let wide = folder.path().join("wide.eqx");
+        let widened = changed(|_, array| {
+            if array.kind == "<f4" {
+                let values = array.floats().into_iter().flat_map(|value| (f64::from(value) * (1.0 + 1e-12)).to_le_bytes());
+                (array.bytes, array.kind) = (values.collect(), "<f8".into());
+            }
+        });
+        std::fs::write(&wide, widened).unwrap();
+        let read = |path: &Path| read_eqx(path, &induction(), OptimiserName::Adam).unwrap();
+        let (wide, given) = (read(&wide), read(&path()));
+        assert_eq!((wide.sequences, wide.parameters.len(), wide.rounded, given.rounded), (3200, 15, true, false));
+        let of = |read: &PublishedCheckpoint| -> Vec<Vec<f32>> {
+            let all = read.parameters.iter().chain(&read.optimiser.1);
+            all.map(|(_, tensor)| tensor.flatten_all().unwrap().to_vec1().unwrap()).collect()
+        };
+        assert_eq!(of(&wide), of(&given), "rounded to the nearest");
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let poisoned = folder.path().join("poisoned.eqx");
+        let refused = |entry: usize, index: usize, value: f32| {
+            let bytes = changed(|number, array| {
+                if number == entry {
+                    array.bytes[4 * index..][..4].copy_from_slice(&value.to_le_bytes());
+                }
+            });
+            std::fs::write(&poisoned, bytes).unwrap();
+            refusal(&poisoned, &induction(), OptimiserName::Adam)
+        };
+        let must = "every number must be finite in float32";
+        assert_eq!(refused(4, 48 * 2 + 5, f32::NAN), format!("entry 4, example_embed/weight: holds NaN at [2, 5]; {must}"));
+        assert_eq!(refused(5, 7, f32::NEG_INFINITY), format!("entry 5, example_embed/bias: holds -inf at [7]; {must}"));
+        assert_eq!(refused(43, 0, f32::NAN), format!("entry 43, first/example_embed/weight: holds NaN at [0, 0]; {must}"));
     }
 
     #[test]
@@ -240,11 +319,11 @@ mod tests {
         let write = |bytes: &[u8]| std::fs::write(&torn, bytes).unwrap();
         write(&bytes[..2000]);
         let message = refusal(&torn, &induction(), OptimiserName::Adam);
-        assert_eq!(message, "entry 3, example_embed/weight: expected <f4 of shape [64, 48], found an entry cut short");
+        assert_eq!(message, "entry 4, example_embed/weight: expected <f4 or <f8 of shape [64, 48], found an entry cut short");
         write(&[&bytes[..], &bytes[..200]].concat());
         assert_eq!(
             refusal(&torn, &induction(), OptimiserName::Adam),
-            "entry 75, behind the last: expected the end of the file, found more"
+            "entry 76, behind the last: expected the end of the file, found more"
         );
         write(b"garbage, not a checkpoint");
         assert!(refusal(&torn, &induction(), OptimiserName::Adam).ends_with("found not a NumPy array"));

@@ -125,11 +125,11 @@ pub struct Opto {
     pub grafts: Vec<Graft>,
 }
 
-/// Reads the `opto_*` options of a config for a model of so many layers.
+/// Reads the `opto_*` options of a config for a model of so many layers, with so many heads in each.
 ///
 /// # Errors
 /// An option is not as the published code has it, or cannot be combined with another; the message names it.
-pub fn interventions(config: &Map<String, Value>, layers: usize) -> Result<Opto> {
+pub fn interventions(config: &Map<String, Value>, layers: usize, heads: usize) -> Result<Opto> {
     let given = config.iter().filter(|(name, value)| name.starts_with("opto_") && !value.is_null());
     let own: Map<String, Value> = given.map(|(name, value)| (name.clone(), value.clone())).collect();
     let active = |name: &str| {
@@ -138,7 +138,7 @@ pub fn interventions(config: &Map<String, Value>, layers: usize) -> Result<Opto>
     };
     let options: Options = serde_json::from_value(Value::Object(own.clone())).map_err(|error| Error::Invalid(error.to_string()))?;
     match options.opto_specific_fn.as_deref() {
-        None | Some("standard") => standard(options, layers),
+        None | Some("standard") => standard(options, layers, heads),
         Some("perfect_prev_token_input") => {
             let known = ["opto_specific_fn", "opto_ablate_heads", "opto_perfect_copy_from_head_pattern"];
             if let Some(other) = names().find(|name| active(name) && !known.contains(name)) {
@@ -191,7 +191,7 @@ fn layer_and_head(option: &str, pair: &str) -> Result<(usize, usize)> {
     parts.ok_or_else(|| Error::Invalid(format!("{option}: \"{pair}\" is no layer:head")))
 }
 
-fn standard(options: Options, layers: usize) -> Result<Opto> {
+fn standard(options: Options, layers: usize, heads_of_layer: usize) -> Result<Opto> {
     let mut opto = Opto::default();
     let all = &mut opto.interventions;
     for (kept, name, site) in [
@@ -205,7 +205,7 @@ fn standard(options: Options, layers: usize) -> Result<Opto> {
         }
     }
     if let Some(list) = &options.opto_set_head_temperature {
-        frozen_temperatures(list, all)?;
+        frozen_temperatures(list, heads_of_layer, all)?;
     }
     if let Some(head) = &options.opto_perfect_copy_from_head_pattern {
         all.push(copy_from_head(head, CLEAN)?);
@@ -238,9 +238,10 @@ fn standard(options: Options, layers: usize) -> Result<Opto> {
         ..at("", Site::Scores, Action::Forbid, 1)
     };
     each("opto_disallow_prev_token_heads", "disallow_prev_token", &options.opto_disallow_prev_token_heads, base)?;
-    if let Some(list) = options.opto_final_layer_silence_non_label_attn {
+    // As there, no heads are no intervention.
+    if let Some(list) = options.opto_final_layer_silence_non_label_attn.filter(|list| !list.is_empty()) {
         all.push(InterventionSpec {
-            layers: Selection::Only(vec![layers - 1]),
+            layers: Selection::Only(vec![layers.saturating_sub(1)]),
             heads: Selection::Only(list),
             at: query,
             to: TokenSelection::Role(Role::Exemplars),
@@ -267,7 +268,7 @@ fn standard(options: Options, layers: usize) -> Result<Opto> {
 }
 
 /// The whole layer is frozen to the clean pass, as in the published code; the named heads are divided by their temperatures besides.
-fn frozen_temperatures(list: &[String], all: &mut Vec<InterventionSpec>) -> Result<()> {
+fn frozen_temperatures(list: &[String], heads_of_layer: usize, all: &mut Vec<InterventionSpec>) -> Result<()> {
     let option = "opto_set_head_temperature";
     let mut named = BTreeMap::<usize, Vec<usize>>::new();
     for triple in list {
@@ -282,6 +283,10 @@ fn frozen_temperatures(list: &[String], all: &mut Vec<InterventionSpec>) -> Resu
         });
     }
     for (layer, heads) in named {
+        // Where every head is named, none is left to freeze.
+        if (0..heads_of_layer).all(|head| heads.contains(&head)) {
+            continue;
+        }
         all.push(InterventionSpec {
             layers: Selection::Only(vec![layer]),
             heads: Selection::Except(heads),

@@ -35,9 +35,12 @@ impl Array {
         Ok(Some(Self { kind, bytes: some(stream, size)?, shape }))
     }
 
-    /// The numbers of a float32 array.
+    /// The numbers of an array of float32 or float64; the latter are rounded.
     pub fn floats(&self) -> Vec<f32> {
-        self.bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect()
+        match self.kind.as_str() {
+            "<f8" => self.bytes.as_chunks().0.iter().map(|eight| f64::from_le_bytes(*eight) as f32).collect(),
+            _ => self.bytes.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four)).collect(),
+        }
     }
 
     /// The number of an integer array of no dimension.

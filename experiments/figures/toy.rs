@@ -6,6 +6,7 @@ use super::tables::{Column, Table};
 use super::{Entry, Product, Runs};
 use crate::draw::{Axis, BLACK, Colour, Figure, Legend, Look, Panel, Series, faded};
 use crate::logs::{Points, Rows, first_below};
+use optogen::log::KeptRun;
 use optogen::toy::ToyIntervention;
 use optogen::{Error, Result};
 use plotters::style::RGBColor;
@@ -41,6 +42,7 @@ const CONVERGED: f64 = 1e-6;
 /// A run of a toy model.
 struct ToyRun {
     folder: PathBuf,
+    kept: KeptRun,
     seed: Option<i64>,
     /// The vectors that are clamped: `b, c`, or `None`.
     clamped: String,
@@ -51,7 +53,7 @@ struct ToyRun {
 impl ToyRun {
     fn read(folder: PathBuf) -> Result<Self> {
         let path = folder.join("run.parquet");
-        let row = Rows::read(&path)?;
+        let (kept, row) = (KeptRun::open(&folder)?, Rows::read(&path)?);
         let damaged = |what: &str| Error::damaged(&path, format!("not the row of a toy model's run: {what}"));
         let number = |name: &str| Ok::<_, Error>(row.numbers(name)?.first().copied().unwrap_or(f64::NAN));
         let interventions = row.names("intervention")?.pop().ok_or_else(|| damaged("it is empty"))?;
@@ -59,18 +61,18 @@ impl ToyRun {
         let letters: Vec<String> = clamps.iter().map(|clamp| clamp.vector.to_string()).collect();
         let seed = Some(number("seeds.init")?).filter(|seed| !seed.is_nan()).map(|seed| seed as i64);
         let clamped = if letters.is_empty() { "None".into() } else { letters.join(", ") };
-        Ok(Self { seed, clamped, bias: [number("toy.mu1")?, number("toy.mu2")?], folder })
+        Ok(Self { seed, clamped, bias: [number("toy.mu1")?, number("toy.mu2")?], folder, kept })
     }
 
     /// The loss before each step.
     fn loss(&self) -> Result<Points> {
-        let train = Rows::read(&self.folder.join("train.parquet"))?;
+        let train = Rows::of(&self.kept, &self.folder, "train")?;
         Ok(train.numbers("sequences")?.into_iter().zip(train.numbers("loss")?).collect())
     }
 
     /// How a measure went, of a vector or, with `""`, of the whole model.
     fn measure(&self, measure: &str, vector: &str) -> Result<Points> {
-        let rows = Rows::read(&self.folder.join("measures.parquet"))?;
+        let rows = Rows::of(&self.kept, &self.folder, "measures")?;
         let (names, vectors, points) = (rows.names("measure")?, rows.names("vector")?, rows.numbers("sequences")?);
         let points = points.into_iter().zip(rows.numbers("value")?);
         let own = names.iter().zip(&vectors).map(|(name, of)| name == measure && of == vector);

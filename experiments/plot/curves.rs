@@ -1,11 +1,13 @@
 //! Metrics and measures of heads through training, runs over each other.
 
+use super::groups::labels;
 use super::{evaluators, integrated, thinned, with_baselines};
 use crate::cli::PlotArguments;
 use crate::draw::{Axis, CLEARLY_APART, DARK, Figure, Legend, Look, Panel, Series};
 use crate::logs::{Points, Run};
+use optogen::experiment::Experiment;
 use optogen::metrics::Metrics;
-use optogen::{Error, Result, heads};
+use optogen::{Error, Result, heads, say};
 
 /// A metric, a panel for each evaluator, a line for each run.
 pub fn curves(runs: &[Run], arguments: &PlotArguments) -> Result<Figure> {
@@ -24,20 +26,67 @@ pub fn curves(runs: &[Run], arguments: &PlotArguments) -> Result<Figure> {
         }
         let label = if arguments.integrated { format!("{metric}, integrated") } else { metric.to_owned() };
         let mut panel = with_baselines(Panel::new(Axis::of("sequences seen"), Axis::of(&label)).titled(evaluator).with(series), arguments);
-        if let (false, Some((at, name))) = (arguments.integrated, runs.first().and_then(|run| baseline(run, metric))) {
-            panel = panel.level(at, name);
+        if !arguments.integrated {
+            for at in guesses(runs, evaluator, metric) {
+                panel = panel.level(at, "a label of the context");
+            }
         }
         panels.push(panel.legend(Legend::Names(String::new())));
     }
     Ok(Figure::alike(metric, panels, 3))
 }
 
-/// What is reached by who knows the labels in the context and not which of them is right.
-fn baseline(run: &Run, metric: &str) -> Option<(f64, &'static str)> {
-    let context = run.experiment.data.mixture.first()?.context as f64;
+/// What is reached at an evaluator by who knows the labels in the context and not which of them is right: the mean over its own sequences. There is one
+/// for all runs, unless they have different sequences.
+fn guesses(runs: &[Run], evaluator: &str, metric: &str) -> Vec<f64> {
+    let mut levels: Vec<f64> = Vec::new();
+    let mut drawn: Vec<&Run> = Vec::new();
+    for run in runs {
+        if drawn.iter().any(|other| same_sequences(run, other, evaluator)) {
+            continue;
+        }
+        drawn.push(run);
+        match labels(run, evaluator) {
+            Ok((labels, pairs)) => levels.extend(guess(&labels, pairs, metric)),
+            Err(error) => {
+                say::note(format!("{evaluator}: what a label of the context gets is left out, since its sequences are gone: {error}"))
+            }
+        }
+    }
+    // What cannot be told apart in the picture is one line.
+    levels.sort_by(f64::total_cmp);
+    levels.dedup_by(|a, b| (*a - *b).abs() <= 1e-3 * b.abs());
+    levels
+}
+
+/// Whether two runs have the same sequences at an evaluator.
+fn same_sequences(one: &Run, other: &Run, evaluator: &str) -> bool {
+    let of = |run: &Run| {
+        let Experiment { data, evaluation, evaluators, seeds, .. } = &run.experiment;
+        let own = evaluators.iter().find(|own| own.name == evaluator);
+        (data.clone(), evaluation.sequences, own.cloned(), seeds.eval)
+    };
+    of(one) == of(other)
+}
+
+/// The mean of a metric over sequences of so many labels each, the query's last, for who guesses among the different labels of the context; none where
+/// no sequence can be answered from its context, or the metric is of something else.
+fn guess(labels: &[u32], pairs: usize, metric: &str) -> Option<f64> {
+    // How many different labels there are in the context, where the right one is among them.
+    let choices = |labels: &[u32]| -> Option<f64> {
+        let (query, context) = labels.split_last()?;
+        let mut distinct = context.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        context.contains(query).then_some(distinct.len() as f64)
+    };
+    let all: Vec<Option<f64>> = labels.chunks_exact(pairs).map(choices).collect();
+    let mean = |of: fn(f64) -> f64| all.iter().flatten().map(|&count| of(count)).sum::<f64>() / all.len() as f64;
+    all.iter().flatten().next()?;
     match metric {
-        "loss" => Some((context.ln(), "a label of the context")),
-        "acc" | "prob" | "in_context_acc" | "in_context_prob" => Some((1.0 / context, "a label of the context")),
+        // Who guesses in the context is infinitely wrong where the right label is elsewhere.
+        "loss" => all.iter().all(Option::is_some).then(|| mean(f64::ln)),
+        "acc" | "prob" | "in_context_acc" | "in_context_prob" => Some(mean(f64::recip)),
         _ => None,
     }
 }
@@ -87,5 +136,48 @@ pub fn chosen<'a>(arguments: &'a PlotArguments, usual: &'a str, names: &[&str]) 
     match names.contains(&metric) {
         true => Ok(metric),
         false => Err(Error::Invalid(format!("--metric {metric}: there is no such measure; there are {}", names.join(", ")))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{guess, guesses};
+    use crate::logs::Run;
+    use optogen::experiment::{Changes, load};
+
+    fn run(sets: &[&str]) -> Run {
+        let sets: Vec<String> = sets.iter().map(|&set| set.into()).collect();
+        let base = concat!(env!("CARGO_MANIFEST_DIR"), "/induction/base.toml");
+        let experiment = load(base.as_ref(), &Changes { sets: &sets, ..Changes::default() }).unwrap().remove(0);
+        Run::unread(experiment)
+    }
+
+    /// The level is of the evaluator's own context, not of that of training, and there is one where all runs have its sequences.
+    #[test]
+    fn the_level_of_a_guess_is_that_of_the_evaluator() {
+        let long = "evaluator.0={ name = \"long\", context = 8, burstiness = 4, distractor = true }";
+        let runs = [run(&[long]), run(&[long, "seeds.init=7"])];
+        assert_eq!(guesses(&runs, "long", "acc"), [0.5]);
+        let loss = guesses(&runs, "fsl_val_rl", "loss");
+        assert!(loss.len() == 1 && (loss[0] - 2f64.ln()).abs() < 1e-9, "{loss:?}");
+        let shorter = run(&["evaluator.0={ name = \"long\", context = 1, burstiness = 1, distractor = false }"]);
+        assert_eq!(guesses(&[run(&[long]), shorter], "long", "acc"), [0.5, 1.0]);
+        // Sequences that are gone have no level.
+        let gone = run(&["evaluator.0={ name = \"long\", file = \"/nowhere.h5\" }"]);
+        assert!(guesses(&[gone], "long", "acc").is_empty());
+    }
+
+    #[test]
+    fn who_guesses_chooses_among_the_different_labels_of_the_context() {
+        // Eight items with two labels, four with each: one in two.
+        let two = [3, 3, 1, 1, 3, 1, 3, 1, 1];
+        assert_eq!((guess(&two, 9, "acc"), guess(&two, 9, "loss")), (Some(0.5), Some(2f64.ln())));
+        // Two different labels in one sequence, four in the other.
+        let mixed = [3, 3, 1, 1, 1, 5, 6, 7, 8, 5];
+        assert_eq!((guess(&mixed, 5, "prob"), guess(&mixed, 5, "loss")), (Some(0.375), Some((2f64.ln() + 4f64.ln()) / 2.0)));
+        assert_eq!(guess(&mixed, 5, "use_context_prob"), None);
+        // The right label is nowhere in the context, or in that of one of two.
+        assert_eq!((guess(&[3, 1, 2], 3, "acc"), guess(&[3, 1, 2], 3, "loss")), (None, None));
+        assert_eq!((guess(&[3, 1, 2, 3, 1, 1], 3, "acc"), guess(&[3, 1, 2, 3, 1, 1], 3, "loss")), (Some(0.25), None));
     }
 }

@@ -30,6 +30,9 @@ impl Traces {
         let mut curves: Vec<Points> = Vec::new();
         for row in (0..values.len()).filter(|&row| evaluators[row] == evaluator) {
             let example = examples[row] as usize;
+            if example >= values.len() {
+                return Err(Error::damaged(&run.folder.join("eval_examples.parquet"), format!("has a sequence {example} of fewer")));
+            }
             if curves.len() <= example {
                 curves.resize(example + 1, Points::new());
             }

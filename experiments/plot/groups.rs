@@ -5,7 +5,8 @@ use crate::draw::{CLEARLY_APART, Colour, viridis};
 use crate::evaluators::evaluators;
 use crate::logs::Run;
 use candle_core::Device;
-use optogen::components::EvaluatorSequences;
+use optogen::bank::ClassBank;
+use optogen::components::{Evaluator, EvaluatorSequences};
 use optogen::{Error, Result};
 use optogen_systems::spawn::architecture;
 use std::path::Path;
@@ -21,6 +22,33 @@ pub struct Group {
     pub colour: Colour,
     /// The sequences' numbers.
     pub members: Vec<usize>,
+}
+
+/// An evaluator of a run, drawn again, and the bank that it is drawn from.
+fn drawn_again(run: &Run, name: &str) -> Result<(Evaluator, ClassBank)> {
+    let mut experiment = run.experiment.clone();
+    experiment.evaluators.retain(|evaluator| evaluator.name == name);
+    let bank = optogen_data::load_bank(&experiment.data, Path::new("."), &Device::Cpu)?;
+    let drawn = evaluators(&experiment, &architecture(&experiment, &bank), Some(&bank), &Device::Cpu)?.pop();
+    let lost = || Error::Invalid(format!("{}: there is no evaluator \"{name}\"", run.folder.display()));
+    Ok((drawn.ok_or_else(lost)?, bank))
+}
+
+/// The labels of an evaluator's sequences, `[sequence · pair]`, and how many each has, the query's last.
+///
+/// # Errors
+/// There is no such evaluator, or its bank or file is gone.
+pub fn labels(run: &Run, name: &str) -> Result<(Vec<u32>, usize)> {
+    let (evaluator, _) = drawn_again(run, name)?;
+    let mut labels = Vec::new();
+    for chunk in evaluator.sequences.iter() {
+        match chunk {
+            EvaluatorSequences::Drawn { sequences, .. } => labels.extend(&sequences.labels),
+            EvaluatorSequences::Exhaustive(exhaustive, numbers) => labels.extend(exhaustive.sequences(numbers.clone()).labels),
+            EvaluatorSequences::Given(tokens) => labels.extend(tokens.labels.flatten_all()?.to_vec1::<u32>()?),
+        }
+    }
+    Ok((labels, evaluator.pairs()))
 }
 
 /// The sequences of an evaluator.
@@ -41,13 +69,7 @@ impl Drawn {
     /// # Errors
     /// There is no such evaluator, or its bank or file is gone.
     pub fn of(run: &Run, name: &str) -> Result<Self> {
-        let mut experiment = run.experiment.clone();
-        experiment.evaluators.retain(|evaluator| evaluator.name == name);
-        let bank = optogen_data::load_bank(&experiment.data, Path::new("."), &Device::Cpu)?;
-        let drawn = evaluators(&experiment, &architecture(&experiment, &bank), Some(&bank), &Device::Cpu)?;
-        let Some(evaluator) = drawn.first() else {
-            return Err(Error::Invalid(format!("{}: there is no evaluator \"{name}\"", run.folder.display())));
-        };
+        let (evaluator, bank) = drawn_again(run, name)?;
         let mut all = Self { pairs: evaluator.pairs(), ..Self::default() };
         for chunk in evaluator.sequences.iter() {
             match chunk {

@@ -5,21 +5,22 @@
 //!   model.safetensors       parameters, f32
 //!   optimiser.safetensors   Adam's moments, named first/… and second/…
 //!   experiment.toml         what was trained
-//!   manifest.json           run, sequences, steps, and size and SHA-256 of each file; written last
+//!   manifest.json           run, sequences, steps, the rows of its tables, size and SHA-256 of each file, and SHA-256 of itself; written last
 //! ```
 
 mod recovery;
 
-pub use recovery::{keep_recovery_point, latest_verified};
+pub use recovery::{forget_recovery_points_after, keep_recovery_point, latest_verified};
 
+use crate::checksum::sha256;
 use crate::clamp::Moments;
 use crate::experiment::Experiment;
+use crate::log::Tally;
 use crate::transformer::Architecture;
 use crate::{Error, Result, durable};
 use candle_core::{Device, Tensor};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -42,6 +43,8 @@ pub struct Checkpoint {
     pub optimiser: Vec<(String, Tensor)>,
     /// When the thresholds of its interventions were crossed, one an intervention.
     pub moments: Vec<Moments>,
+    /// The rows that the run's tables have of before this moment; those of version 0.1 do not say.
+    pub tables: BTreeMap<String, Tally>,
 }
 
 const MODEL: &str = "model.safetensors";
@@ -49,7 +52,10 @@ const OPTIMISER: &str = "optimiser.safetensors";
 const EXPERIMENT: &str = "experiment.toml";
 const MANIFEST: &str = "manifest.json";
 
-#[derive(Serialize, Deserialize)]
+/// The version of the format that is written. The first had neither rows nor a hash of itself.
+const VERSION: u32 = 2;
+
+#[derive(Clone, Serialize, Deserialize)]
 struct Manifest {
     version: u32,
     run_id: String,
@@ -57,10 +63,45 @@ struct Manifest {
     steps: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     moments: Vec<Moments>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    tables: BTreeMap<String, Tally>,
     files: BTreeMap<String, FileMark>,
+    /// Of the manifest's text, in which 64 zeros stand in its place.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    sha256: String,
 }
 
-#[derive(Serialize, Deserialize)]
+impl Manifest {
+    /// Its text, with its own hash in it.
+    fn to_text(&self) -> Result<String> {
+        let internal = |error: serde_json::Error| Error::Internal(error.to_string());
+        let unsigned = serde_json::to_string_pretty(&Manifest { sha256: unsigned(), ..self.clone() }).map_err(internal)?;
+        serde_json::to_string_pretty(&Manifest { sha256: sha256(&unsigned), ..self.clone() }).map_err(internal)
+    }
+
+    /// Reads one of a checkpoint.
+    fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).map_err(Error::file(path))?;
+        let manifest: Manifest = serde_json::from_str(&text).map_err(|error| Error::damaged(path, error.to_string()))?;
+        match manifest.version {
+            1 => {}
+            2 if sha256(text.replacen(&manifest.sha256, &unsigned(), 1)) == manifest.sha256 => {}
+            2 => return Err(Error::damaged(path, "it is not what was written")),
+            newer => {
+                let message = format!("version {newer} of the format; this program reads versions up to {VERSION}: use a newer optogen");
+                return Err(Error::input(path, message));
+            }
+        }
+        Ok(manifest)
+    }
+}
+
+/// What stands in the place of a manifest's hash while it is made.
+fn unsigned() -> String {
+    "0".repeat(64)
+}
+
+#[derive(Clone, Serialize, Deserialize)]
 struct FileMark {
     bytes: u64,
     sha256: String,
@@ -71,10 +112,14 @@ pub fn folder_at(checkpoints: &Path, sequences: u64) -> PathBuf {
     checkpoints.join(format!("at-{sequences:012}"))
 }
 
+/// The number of sequences in a checkpoint folder's name, if it has such a name.
+fn sequences_of(folder: &Path) -> Option<u64> {
+    folder.file_name()?.to_str()?.strip_prefix("at-")?.parse().ok()
+}
+
 /// The checkpoints in a folder and their numbers of sequences, in order; what has another name is left alone.
 pub fn list(checkpoints: &Path) -> Result<Vec<(u64, PathBuf)>> {
-    let number = |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix("at-")?.parse().ok();
-    let mut all: Vec<_> = durable::entries(checkpoints)?.into_iter().filter_map(|path| Some((number(&path)?, path))).collect();
+    let mut all: Vec<_> = durable::entries(checkpoints)?.into_iter().filter_map(|path| Some((sequences_of(&path)?, path))).collect();
     all.sort();
     Ok(all)
 }
@@ -87,15 +132,14 @@ impl Checkpoint {
             let mut put = |name: &str, bytes: &[u8]| -> Result<()> {
                 let path = folder.join(name);
                 durable::write_file(&path, |file| file.write_all(bytes).map_err(Error::file(&path)))?;
-                files.insert(name.to_owned(), FileMark { bytes: bytes.len() as u64, sha256: hexadecimal(bytes) });
+                files.insert(name.to_owned(), FileMark { bytes: bytes.len() as u64, sha256: sha256(bytes) });
                 Ok(())
             };
             put(MODEL, &serialised(&self.parameters)?)?;
             put(OPTIMISER, &serialised(&self.optimiser)?)?;
             put(EXPERIMENT, self.experiment.as_bytes())?;
-            let (run_id, moments) = (self.run_id.clone(), self.moments.clone());
-            let manifest = Manifest { version: 1, run_id, sequences: self.sequences, steps: self.steps, moments, files };
-            let text = serde_json::to_string_pretty(&manifest).map_err(|error| Error::Internal(error.to_string()))?;
+            let Self { run_id, moments, tables, sequences, steps, .. } = self.clone();
+            let text = Manifest { version: VERSION, run_id, sequences, steps, moments, tables, files, sha256: String::new() }.to_text()?;
             let path = folder.join(MANIFEST);
             durable::write_file(&path, |file| file.write_all(text.as_bytes()).map_err(Error::file(&path)))
         })
@@ -104,25 +148,25 @@ impl Checkpoint {
     /// SHA-256 of the manifest of a checkpoint, which names that of every file.
     pub fn sha256(folder: &Path) -> Result<String> {
         let path = folder.join(MANIFEST);
-        Ok(hexadecimal(&fs::read(&path).map_err(Error::file(&path))?))
+        Ok(sha256(fs::read(&path).map_err(Error::file(&path))?))
     }
 
     /// Reads and verifies it.
     ///
     /// # Errors
-    /// A file is missing, or not what the manifest says.
+    /// A file is missing, or not what the manifest says; the manifest is not what was written, or lies in the folder of another moment.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(MANIFEST);
-        let text = fs::read(&path).map_err(Error::file(&path))?;
-        let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| Error::damaged(&path, error.to_string()))?;
-        if manifest.version != 1 {
-            return Err(Error::damaged(&path, format!("version {} of the format, this program reads version 1", manifest.version)));
+        let manifest = Manifest::read(&path)?;
+        if let Some(named) = sequences_of(folder).filter(|named| *named != manifest.sequences) {
+            let message = format!("it is a checkpoint after {} sequences, in the folder of one after {named}", manifest.sequences);
+            return Err(Error::damaged(&path, message));
         }
         let get = |name: &str| -> Result<Vec<u8>> {
             let path = folder.join(name);
             let bytes = fs::read(&path).map_err(Error::file(&path))?;
             match manifest.files.get(name) {
-                Some(mark) if mark.bytes == bytes.len() as u64 && mark.sha256 == hexadecimal(&bytes) => Ok(bytes),
+                Some(mark) if mark.bytes == bytes.len() as u64 && mark.sha256 == sha256(&bytes) => Ok(bytes),
                 Some(mark) => {
                     Err(Error::damaged(&path, format!("not the {} bytes of SHA-256 {} that its manifest names", mark.bytes, mark.sha256)))
                 }
@@ -140,7 +184,20 @@ impl Checkpoint {
             parameters: tensors(MODEL)?,
             optimiser: tensors(OPTIMISER)?,
             moments: manifest.moments.clone(),
+            tables: manifest.tables.clone(),
         })
+    }
+
+    /// Reads and verifies the checkpoint of a run.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); it is of another run.
+    pub fn read_of(run_id: &str, folder: &Path) -> Result<Self> {
+        let checkpoint = Self::read(folder)?;
+        match checkpoint.run_id == run_id {
+            true => Ok(checkpoint),
+            false => Err(Error::damaged(folder, format!("a checkpoint of the run {}, this is {run_id}", checkpoint.run_id))),
+        }
     }
 }
 
@@ -162,10 +219,6 @@ impl Checkpoint {
         };
         Ok(Architecture::new(experiment, features, find("example_embed/bias").is_none()))
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Tensors in the safetensors format; the order of the list is kept in the metadata, since the format sorts by name.
@@ -215,6 +268,7 @@ pub(crate) mod tests {
             parameters: vec![("z".into(), tensor(&[1.0, -0.0, f32::MIN_POSITIVE])), ("a".into(), tensor(&[sequences as f32]))],
             optimiser: vec![("first/z".into(), tensor(&[0.5]))],
             moments: vec![Moments { began: Some(64), ended: None }],
+            tables: [("train".to_owned(), Tally { rows: sequences / 32, sha256: None })].into(),
         }
     }
 
@@ -231,6 +285,58 @@ pub(crate) mod tests {
         assert_eq!((names(&read.parameters), names(&read.optimiser)), (vec!["z".to_string(), "a".into()], vec!["first/z".to_string()]));
         let bits: Vec<u32> = read.parameters[0].1.to_vec1::<f32>().unwrap().iter().map(|x| x.to_bits()).collect();
         assert_eq!(bits, [1f32.to_bits(), (-0f32).to_bits(), f32::MIN_POSITIVE.to_bits()]);
+    }
+
+    /// Whatever is changed in it.
+    #[test]
+    fn a_manifest_vouches_for_itself() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = folder_at(home.path(), 640);
+        example(640).write(&folder).unwrap();
+        let path = folder.join(MANIFEST);
+        let whole = fs::read(&path).unwrap();
+        assert_eq!(Checkpoint::read(&folder).unwrap().tables["train"].rows, 20);
+        for at in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[at] ^= 1;
+            fs::write(&path, &changed).unwrap();
+            assert!(Checkpoint::read(&folder).is_err(), "byte {at} of {}", String::from_utf8_lossy(&changed));
+        }
+        fs::write(&path, String::from_utf8(whole.clone()).unwrap().replace("\"steps\": 20", "\"steps\": 21")).unwrap();
+        let message = Checkpoint::read(&folder).unwrap_err().to_string();
+        assert!(message.ends_with("at-000000000640/manifest.json: it is not what was written"), "{message}");
+        fs::write(&path, String::from_utf8(whole).unwrap().replace("\"version\": 2", "\"version\": 3")).unwrap();
+        let message = Checkpoint::read(&folder).unwrap_err().to_string();
+        assert!(message.ends_with("version 3 of the format; this program reads versions up to 2: use a newer optogen"), "{message}");
+    }
+
+    #[test]
+    fn a_checkpoint_of_another_moment_or_run_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = folder_at(home.path(), 640);
+        example(320).write(&folder).unwrap();
+        let message = Checkpoint::read(&folder).unwrap_err().to_string();
+        assert!(message.ends_with("manifest.json: it is a checkpoint after 320 sequences, in the folder of one after 640"), "{message}");
+        example(640).write(&folder).unwrap();
+        assert!(Checkpoint::read_of("a", &folder).is_ok());
+        let message = Checkpoint::read_of("b", &folder).unwrap_err().to_string();
+        assert!(message.ends_with("at-000000000640: a checkpoint of the run a, this is b"), "{message}");
+    }
+
+    /// As version 0.1 wrote it: without rows, and without a hash of itself.
+    #[test]
+    fn the_first_version_of_a_manifest_is_read() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = folder_at(home.path(), 640);
+        example(640).write(&folder).unwrap();
+        let path = folder.join(MANIFEST);
+        let mut manifest: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let entries = manifest.as_object_mut().unwrap();
+        entries.insert("version".into(), 1.into());
+        (entries.remove("tables").unwrap(), entries.remove("sha256").unwrap());
+        fs::write(&path, manifest.to_string()).unwrap();
+        let read = Checkpoint::read(&folder).unwrap();
+        assert_eq!((read.steps, read.tables.len()), (20, 0));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Other models that take part in a forward pass: loaded from checkpoints, not trained, with their own interventions.
 
-use super::{Moments, Plan};
+use super::{Moments, Now, Plan};
 use crate::checkpoint::Checkpoint;
 use crate::experiment::{Experiment, parse};
 use crate::transformer::{Architecture, Parameters, Transformer};
@@ -84,4 +84,12 @@ pub(super) struct Running {
     pub(super) transformer: Transformer,
     /// Its own interventions.
     pub(super) plan: Plan,
+}
+
+impl Running {
+    /// The moment at which it was kept, which is that of its interventions from then on.
+    pub(super) fn now(&self) -> Now {
+        let copies = self.transformer.parameters().members();
+        Now { sequences: self.donor.sequences, moments: vec![self.donor.moments.clone(); copies] }
+    }
 }

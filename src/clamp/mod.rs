@@ -48,9 +48,9 @@ pub enum New {
     Scaled(f64),
     /// The value plus these.
     Plus(Tensor),
-    /// The mean over sequences.
+    /// The mean over the sequences of the pass.
     Mean,
-    /// The next sequence's.
+    /// The next sequence's; the last one gets the first's.
     NextSequence,
     /// What an earlier place of this pass has, a number of tokens before.
     Earlier(Place, usize),

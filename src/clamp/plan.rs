@@ -127,7 +127,38 @@ impl Plan {
         self.passes.is_empty()
     }
 
-    /// Logits at the query `[K, B, C]`. The clamps and looks that the gate has already come last, in the pass that gives the logits.
+    /// Whether what becomes of a sequence now depends on the others, because something reads their mean or the next one of them. Such sequences go
+    /// through a forward pass all together: those of a whole evaluator, or of a whole batch.
+    pub fn couples_sequences(&self, now: &Now) -> bool {
+        let acts = |clamp: &Planned| clamp.strengths(now).iter().any(|&strength| strength > 0.0);
+        self.passes.iter().any(|pass| {
+            pass.input == Some(InputName::NextSequence)
+                || pass.clamps.iter().any(|clamp| clamp.reads_other_sequences() && acts(clamp))
+                || pass.running.as_ref().is_some_and(|running| running.plan.couples_sequences(&running.now()))
+        })
+    }
+
+    /// What couples sequences, at whatever moment, as it is written: `mean`, `resample` or `next_sequence`.
+    pub fn coupling(&self) -> Option<&'static str> {
+        self.passes.iter().find_map(|pass| {
+            let by_input = (pass.input == Some(InputName::NextSequence)).then_some("next_sequence");
+            let by_clamp = || pass.clamps.iter().find(|clamp| clamp.reads_other_sequences()).map(|clamp| clamp.action.name());
+            by_input.or_else(by_clamp).or_else(|| pass.running.as_ref()?.plan.coupling())
+        })
+    }
+
+    /// The further passes that something reads, by name.
+    pub fn passes_read(&self) -> impl Iterator<Item = &str> {
+        self.passes.iter().filter_map(|pass| Some(pass.spec.as_ref()?.name.as_str()))
+    }
+
+    /// The interventions of the first member that have entries here, by number; one is given for each of its places.
+    pub fn interventions(&self) -> impl Iterator<Item = usize> {
+        let all = self.passes.iter().flat_map(|pass| &pass.clamps);
+        all.filter(|clamp| clamp.has_entries()).filter_map(|clamp| Some(clamp.when.first()?.as_ref()?.index))
+    }
+
+    /// Logits at the query `[K, B, C]`, of sequences that are all there are where they are coupled. The clamps and looks that the gate has already come last, in the pass that gives the logits.
     pub fn forward(&self, transformer: &Transformer, input: &Tokens, now: &Now, gate: &mut Gate) -> candle_core::Result<Tensor> {
         let strengths: Vec<Vec<Vec<f64>>> =
             self.passes.iter().map(|pass| pass.clamps.iter().map(|clamp| clamp.strengths(now)).collect()).collect();
@@ -174,11 +205,7 @@ impl Plan {
                 gate.leave_unread();
             }
             let logits = match &pass.running {
-                Some(running) => {
-                    let copies = running.transformer.parameters().members();
-                    let now = Now { sequences: running.donor.sequences, moments: vec![running.donor.moments.clone(); copies] };
-                    running.plan.forward(&running.transformer, own_input, &now, gate)?
-                }
+                Some(running) => running.plan.forward(&running.transformer, own_input, &running.now(), gate)?,
                 None if pass.input.is_none() => transformer.forward_sharing(input, &mut embedded, gate)?,
                 None => transformer.forward(own_input, gate)?,
             };
@@ -204,6 +231,17 @@ impl Planned {
             (Action::Match { temperature }, _) => pattern::matched(input, *temperature),
             _ => candle_core::bail!("a pattern is gone"),
         }
+    }
+
+    /// Whether it chooses anything, as far as that does not depend on labels.
+    fn has_entries(&self) -> bool {
+        let chosen = |mask: &Tensor| mask.flatten_all()?.to_device(&Device::Cpu)?.to_vec1::<u8>();
+        // A mask that cannot be read is no reason to say that nothing is chosen.
+        self.mask.as_ref().is_none_or(|mask| chosen(mask).map_or(true, |chosen| chosen.contains(&1)))
+    }
+
+    fn reads_other_sequences(&self) -> bool {
+        matches!(self.action, Action::Mean | Action::Resample)
     }
 
     pub(super) fn hands_over(&self) -> bool {

@@ -9,6 +9,8 @@ use crate::{Error, Result};
 use std::fmt;
 use std::path::Path;
 
+pub use sequences::beyond_outputs;
+
 /// Something that cannot be run, and the key that says so.
 #[derive(Debug)]
 pub struct Fault {

@@ -1,20 +1,23 @@
 //! What follows from the keys of an experiment file: totals, ranges, and values that may be left out there.
 
-use super::{EvaluatorSpec, Experiment, MixtureSpec, OptimiserName, OptimiserSpec, Split, SplitName, TrainSpec};
+use super::{
+    Action, EvaluatorSpec, Experiment, InputName, InterventionSpec, MixtureSpec, OptimiserName, OptimiserSpec, PassSpec, Split, SplitName,
+    TrainSpec,
+};
 use std::path::PathBuf;
 
 impl Split {
     /// Train, validation and test together.
     pub fn total(&self) -> usize {
-        self.train + self.val + self.test
+        self.train.saturating_add(self.val).saturating_add(self.test)
     }
 
     /// The indices of one part.
     pub fn range(&self, name: SplitName) -> std::ops::Range<usize> {
         match name {
             SplitName::Train => 0..self.train,
-            SplitName::Val => self.train..self.train + self.val,
-            SplitName::Test => self.train + self.val..self.total(),
+            SplitName::Val => self.train..self.train.saturating_add(self.val),
+            SplitName::Test => self.train.saturating_add(self.val)..self.total(),
             SplitName::All => 0..self.total(),
         }
     }
@@ -46,6 +49,19 @@ impl TrainSpec {
     pub fn total(&self) -> u64 {
         let batch = self.batch as u64;
         self.sequences.div_ceil(batch).saturating_mul(batch)
+    }
+}
+
+impl Experiment {
+    /// Whether what becomes of a sequence in training may depend on the others of its batch.
+    pub fn couples_training_sequences(&self) -> bool {
+        let couples = |one: &InterventionSpec| {
+            let source = one.action.source().or(one.pass.as_deref());
+            let next = |pass: &PassSpec| pass.input == Some(InputName::NextSequence) && source == Some(&pass.name);
+            matches!(one.action, Action::Mean | Action::Resample) || self.passes.iter().any(next)
+        };
+        let in_training = |one: &&InterventionSpec| one.during.is_empty() || one.during.iter().any(|name| name == "training");
+        self.interventions.iter().filter(in_training).any(couples)
     }
 }
 

@@ -28,7 +28,7 @@ pub enum InputName {
     SwappedLabels,
     /// The query shows the exemplar of the first item of the context with another label.
     SwappedQuery,
-    /// Each sequence is the next one of the batch.
+    /// Each sequence is the next one, and the last is the first: of the whole evaluator, in training of the batch (see [`Action::Mean`]).
     NextSequence,
 }
 
@@ -96,9 +96,10 @@ pub enum Action {
     Scale(f64),
     /// The value plus a vector over the last dimension.
     Add(Vec<f64>),
-    /// The mean over the sequences of the batch.
+    /// The mean over sequences: all those of the evaluator, in training those of the batch. These go through the model together, however they are
+    /// divided elsewhere (`train.micro_batch`, or what is measured at a time), so that the mean does not depend on that.
     Mean,
-    /// The value that the next sequence of the batch has.
+    /// The value that the next sequence has, and the last that of the first: of the same sequences as with `mean`.
     Resample,
     /// What another pass has there, or an earlier site of this one.
     Copy(CopySpec),
@@ -278,6 +279,15 @@ impl Action {
             Action::Match { .. } => "match",
             Action::CopyFromHead(_) => "copy_from_head",
             Action::ContinueIn(_) => "continue_in",
+        }
+    }
+
+    /// Whether what takes the entries' place is what they are.
+    pub fn leaves_all_as_it_is(&self) -> bool {
+        match self {
+            Action::Scale(factor) | Action::Temperature(factor) => *factor == 1.0,
+            Action::Add(vector) => vector.iter().all(|&number| number == 0.0),
+            _ => false,
         }
     }
 

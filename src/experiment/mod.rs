@@ -4,6 +4,7 @@
 
 pub(crate) mod check;
 mod derived;
+mod full_names;
 mod hook;
 mod identity;
 mod intervention;
@@ -11,13 +12,14 @@ mod read;
 mod scale;
 mod schedule;
 mod selection;
+mod sizes;
 mod source;
 mod spec;
 mod sweep;
 mod tree;
 mod wording;
 
-pub use check::{Fault, check, check_bank};
+pub use check::{Fault, beyond_outputs, check, check_bank};
 pub use hook::*;
 pub use identity::FlatValue;
 pub(crate) use identity::{canonical, json, name_of, number, text, word};
@@ -27,5 +29,7 @@ pub(crate) use read::expand_layers;
 pub use read::{Changes, Described, has_table, load, load_as, load_with, parse};
 pub use schedule::Schedule;
 pub use selection::{Entries, Role, Selection, TokenSelection};
+pub use sizes::{evaluator_bytes, feature_bytes, model_fits};
+pub(crate) use sizes::{fits, logarithmic_fits};
 pub use spec::*;
 pub use wording::nearest;

@@ -1,11 +1,14 @@
 //! From an experiment file and the command line to the experiments of single runs, checked, before anything is written.
 
 use super::check::{Fault, first_fault};
+use super::full_names::{full_names, take_apart};
 use super::scale::{self, Scale};
+use super::sizes::first_too_large;
 use super::source::Sources;
 use super::sweep::{self, Axis};
 use super::tree;
 use super::{Experiment, wording};
+use crate::memory::Budget;
 use crate::{Error, Result, checkpoint};
 use serde::de::DeserializeOwned;
 use std::collections::HashSet;
@@ -31,6 +34,12 @@ pub trait Described: DeserializeOwned {
     /// The lists that grow where one file extends another.
     const GROWING: &'static [&'static str];
 
+    /// The first key that asks for more than fits into memory.
+    ///
+    /// # Errors
+    /// That fault.
+    fn first_too_large(&self, budget: &Budget) -> Result<(), Fault>;
+
     /// The first thing in it that is wrong.
     ///
     /// # Errors
@@ -46,6 +55,10 @@ pub trait Described: DeserializeOwned {
 
 impl Described for Experiment {
     const GROWING: &'static [&'static str] = &["pass", "intervention", "hook"];
+
+    fn first_too_large(&self, budget: &Budget) -> Result<(), Fault> {
+        first_too_large(self, budget)
+    }
 
     fn first_fault(&self) -> Result<(), Fault> {
         first_fault(self)
@@ -69,7 +82,8 @@ impl Described for Experiment {
 /// folder from then on.
 ///
 /// # Errors
-/// [`Error::File`] if the file cannot be read; [`Error::Invalid`] with line, column and key of what is wrong in it, or with the option.
+/// [`Error::File`] if the file cannot be read; [`Error::Invalid`] with line, column and key of what is wrong in it or does not fit into memory, or with
+/// the option.
 pub fn load(path: &Path, changes: &Changes) -> Result<Vec<Experiment>> {
     load_as(path, None, changes)
 }
@@ -96,7 +110,7 @@ pub fn load_as<D: Described>(path: &Path, more: Option<&Path>, changes: &Changes
     }
     let names: Vec<String> = files.iter().map(|(path, _)| path.display().to_string()).collect();
     let texts: Vec<(&str, &str)> = names.iter().map(String::as_str).zip(files.iter().map(|(_, text)| text.as_str())).collect();
-    let mut experiments = expand_layers(&texts, changes)?;
+    let mut experiments = expand_within(&texts, changes, &Budget::here())?;
     for (path, _) in files.iter().rev() {
         let folder = path.parent().unwrap_or(Path::new(""));
         experiments.iter_mut().for_each(|experiment| settle_paths(experiment, folder));
@@ -113,7 +127,7 @@ fn lay(path: &Path, above: &mut Vec<PathBuf>, files: &mut Vec<(PathBuf, String)>
     if files.iter().any(|(other, _)| same(other)) {
         return Ok(());
     }
-    let text = std::fs::read_to_string(path).map_err(Error::file(path))?;
+    let text = std::fs::read_to_string(path).map_err(Error::input_file(path))?;
     // What is not TOML, or no path, is told when it is read for good.
     let bases: Vec<PathBuf> = DeTable::parse(&text).ok().map_or(Vec::new(), |table| {
         let beside = |value: &DeValue| value.as_str().map(|base| path.parent().unwrap_or(Path::new("")).join(base));
@@ -160,6 +174,11 @@ pub(super) fn expand(text: &str, name: &str, changes: &Changes) -> Result<Vec<Ex
 
 /// Files by name and text, the later on top of the earlier: what it says counts, and its passes, interventions and hooks are added.
 pub(crate) fn expand_layers<D: Described>(files: &[(&str, &str)], changes: &Changes) -> Result<Vec<D>> {
+    expand_within(files, changes, &Budget::default())
+}
+
+/// The same, of what fits into memory.
+fn expand_within<D: Described>(files: &[(&str, &str)], changes: &Changes, budget: &Budget) -> Result<Vec<D>> {
     let &Changes { scale, sets, grids } = changes;
     let mut sources = Sources::new(files.iter().copied());
     let name = sources.name().to_owned();
@@ -206,16 +225,32 @@ pub(crate) fn expand_layers<D: Described>(files: &[(&str, &str)], changes: &Chan
     let mut axes = sweep::take_axes(table.get_mut(), &sources).map_err(Error::Invalid)?;
     let scaled = || scale.iter().flat_map(|scale| scale.keys.iter().map(|(path, _)| path));
     axes.retain(|axis| !set_paths.iter().chain(scaled()).any(|path| axis.path.starts_with(path)));
-    for (option, (key, list)) in grids.iter().zip(&lists) {
+    for (index, (option, (key, list))) in grids.iter().zip(&lists).enumerate() {
         let start = sources.add(format!("--grid {option}"));
         let (key_start, list_start) = (start + "--grid ".len(), start + "--grid ".len() + key.len());
         let axis = Axis { path: tree::parts(key, key_start), values: sweep::values(list, list_start) };
         if axis.values.is_empty() {
             return Err(Error::Invalid(format!("--grid {option}: no values are given")));
         }
+        let twice = |(_, (other, _)): &(_, &(&str, String))| tree::parts(other, 0) == axis.path;
+        if let Some((_, (_, first))) = grids.iter().zip(&lists).take(index).find(twice) {
+            let both = format!("{},{}", first.trim_matches(['[', ']']), list.trim_matches(['[', ']']));
+            return Err(Error::Invalid(format!(
+                "--grid {option}: {key} is swept over twice; give all its values in one: --grid {key}={both}"
+            )));
+        }
         match axes.iter_mut().find(|other| other.path == axis.path) {
             Some(other) => *other = axis,
             None => axes.push(axis),
+        }
+    }
+    for (index, axis) in axes.iter().enumerate() {
+        let overlaps = |other: &&Axis| axis.path.starts_with(&other.path) || other.path.starts_with(&axis.path);
+        if let Some(other) = axes[..index].iter().find(overlaps) {
+            let place = axis.path.first().map_or(name.clone(), |part| sources.place(part.span().start));
+            let (one, other) = (tree::dotted(&axis.path), tree::dotted(&other.path));
+            let both = if one == other { format!("{one} is swept over twice") } else { format!("{one} is swept over, and so is {other}") };
+            return Err(Error::Invalid(format!("{place}: {both}; leave one of them out")));
         }
     }
     for axis in &axes {
@@ -225,6 +260,10 @@ pub(crate) fn expand_layers<D: Described>(files: &[(&str, &str)], changes: &Chan
         }
     }
 
+    let runs = axes.iter().fold(1, |runs: u128, axis| runs.saturating_mul(axis.values.len() as u128));
+    budget
+        .fits(runs.saturating_mul(size_of::<D>() as u128), || format!("the experiments of {runs} runs"))
+        .map_err(|message| Error::Invalid(format!("{name}: sweep.grid: {message}")))?;
     let mut experiments = Vec::new();
     let mut known = HashSet::new();
     for combination in sweep::combinations(&axes) {
@@ -233,7 +272,7 @@ pub(crate) fn expand_layers<D: Described>(files: &[(&str, &str)], changes: &Chan
             tree::set(table.get_mut(), path, value.clone())
                 .map_err(|message| Error::Invalid(format!("{}: {message}", sources.place(value.span().start))))?;
         }
-        let experiment: D = single(table, &sources)?;
+        let experiment: D = single(table, &sources, budget)?;
         let run_id = experiment.run_id();
         if !known.insert(run_id.clone()) {
             return Err(Error::Invalid(format!("{name}: the sweep asks for the same run twice ({run_id})")));
@@ -244,9 +283,13 @@ pub(crate) fn expand_layers<D: Described>(files: &[(&str, &str)], changes: &Chan
 }
 
 /// The experiment that a table without a sweep describes.
-fn single<D: Described>(table: Spanned<DeTable>, sources: &Sources) -> Result<D> {
+fn single<D: Described>(table: Spanned<DeTable>, sources: &Sources, budget: &Budget) -> Result<D> {
+    let placed = |(at, message): (usize, String)| Error::Invalid(format!("{}: {message}", sources.place(at)));
+    let names = full_names(table.get_ref()).map_err(placed)?;
+    let mut table = table;
+    take_apart(table.get_mut(), &names).map_err(Error::Invalid)?;
     let experiment = D::deserialize(Deserializer::from(table.clone())).map_err(|error| unreadable(&error, table.get_ref(), sources))?;
-    experiment.first_fault().map_err(|fault| {
+    experiment.first_too_large(budget).and_then(|()| experiment.first_fault()).map_err(|fault| {
         let place = tree::place_of(table.get_ref(), &tree::parts(&fault.key, 0));
         let place = place.map_or(sources.name().to_owned(), |offset| sources.place(offset));
         Error::Invalid(format!("{place}: {fault}"))
@@ -277,6 +320,10 @@ fn check_scale<'a, D: Described>(scale: &Scale<'a>, table: &Spanned<DeTable<'a>>
             let _ = tree::set(table.get_mut(), &axis.path, value.clone());
         }
     }
+    // A layer that does not agree is told when the scale is chosen.
+    let Ok(names) = full_names(table.get_ref()) else { return Ok(()) };
+    let mut table = table;
+    take_apart(table.get_mut(), &names).map_err(Error::Invalid)?;
     match D::deserialize(Deserializer::from(table.clone())) {
         Err(error) if error.span().is_some_and(|span| scale.stands_at(span.start)) => Err(unreadable(&error, table.get_ref(), sources)),
         _ => Ok(()),

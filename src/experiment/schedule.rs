@@ -83,11 +83,29 @@ impl Schedule {
     }
 }
 
-/// 0, and counts from the first batch to the total, evenly spaced in the logarithm of the step.
+/// 0, and counts from the first batch to the total, evenly spaced in the logarithm of the step, each once: however many are asked for, there are no more
+/// than steps.
 fn logarithmic_counts(count: usize, batch: u64, total: u64) -> Vec<u64> {
     let steps = (total / batch) as f64;
-    let step = |index: usize| if index + 1 == count { 1.0 } else { index as f64 / (count - 1) as f64 };
-    std::iter::once(0).chain((0..count).map(|index| steps.powf(step(index)).round() as u64 * batch)).collect()
+    let share = |index: usize| if index + 1 == count { 1.0 } else { index as f64 / (count - 1) as f64 };
+    let step = |index: usize| steps.powf(share(index)).round() as u64;
+    let (mut counts, mut index) = (vec![0], 0);
+    while index < count {
+        let own = step(index);
+        counts.push(own * batch);
+        // Of the next indices those that give the same step are left out: none in most lists, and in long ones more and more.
+        let is_same = |index: usize, stride: usize| stride < count - index && step(index + stride) == own;
+        let mut stride = 1;
+        while is_same(index, stride) {
+            (index, stride) = (index + stride, 2 * stride);
+        }
+        while stride > 1 {
+            stride /= 2;
+            index += if is_same(index, stride) { stride } else { 0 };
+        }
+        index += 1;
+    }
+    counts
 }
 
 #[cfg(test)]
@@ -123,6 +141,19 @@ mod tests {
         assert_eq!(points("logarithmic = 5", 32 * 10_000), [0, 32, 320, 3200, 32_000, 320_000]);
         assert_eq!(points("logarithmic = 1", 320), [0, 320]);
         assert_eq!(points("logarithmic = 20", 64), [0, 32, 64], "no more than there are steps");
+    }
+
+    #[test]
+    fn a_list_is_no_longer_than_there_are_steps() {
+        for (count, steps) in [(1, 1), (2, 1), (7, 3), (100, 64), (1000, 64), (1_000_000, 1000)] {
+            let listed = logarithmic_counts(count, 32, 32 * steps);
+            let share = |index: usize| if index + 1 == count { 1.0 } else { index as f64 / (count - 1) as f64 };
+            let mut each: Vec<u64> = (0..count).map(|index| (steps as f64).powf(share(index)).round() as u64 * 32).collect();
+            each.insert(0, 0);
+            each.dedup();
+            assert_eq!(listed, each, "{count} of {steps} steps");
+        }
+        assert_eq!(logarithmic_counts(usize::MAX, 32, 320), [0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320]);
     }
 
     #[test]

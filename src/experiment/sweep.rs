@@ -134,6 +134,18 @@ mod tests {
             "--set seeds: seeds.init is swept over at the same time; leave one of them out"
         );
         assert_eq!(refused_with(&[], &["seeds.init="]), "--grid seeds.init=: no values are given");
+        assert_eq!(
+            refused_with(&[], &["seeds.init=7,8", "train.optimiser.rate=1e-3", "seeds.init=9"]),
+            "--grid seeds.init=9: seeds.init is swept over twice; give all its values in one: --grid seeds.init=7,8,9"
+        );
+        assert_eq!(
+            refused_with(&[], &["seeds={ init = 7 },{ init = 8 }", "seeds.init=9"]),
+            "--grid seeds.init=9: seeds.init is swept over, and so is seeds; leave one of them out"
+        );
+        assert_eq!(
+            file("grid = { \"seeds.init\" = [5, 6], seeds.init = [7, 8] }"),
+            "f.toml:24:33: seeds.init is swept over twice; leave one of them out"
+        );
         assert!(refused_with(&[], &["seeds.init=7,7"]).starts_with("f.toml: the sweep asks for the same run twice (base-"));
         let swept = format!("{BASE}[sweep]\ngrid = {{ \"seeds.init\" = [5, 6] }}\n");
         assert_eq!(

@@ -3,34 +3,24 @@
 //! A Parquet file ends in a footer that says where everything lies, so it cannot simply grow. Polars asks for a file's size, opens it, and may open it
 //! again to read the rows; where the file was replaced in between, it would look for the footer in the wrong place. So a table that grows keeps every
 //! byte that it had, the old footer included: new rows and a footer for all of them follow. Whatever of the file a reader knows stays true.
+//!
+//! A file vouches for itself: see `reading.rs`.
 
+use super::reading::{GROUPS, MAGIC, SEAL};
 use super::row_groups::{Growing, file_of, metadata, moved, place};
+use crate::checksum::sha256;
 use crate::{Error, Result, durable};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::file::metadata::{FileMetaData, ParquetMetaData, ParquetMetaDataWriter, RowGroupMetaData};
+use parquet::file::metadata::{FileMetaData, KeyValue, ParquetMetaData, ParquetMetaDataWriter, RowGroupMetaData};
+use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-/// What a Parquet file begins with.
-const MAGIC: &[u8] = b"PAR1";
-
 /// Old footers and old last groups are dead weight: once they have come to so many bytes, and to as many as what is alive, a file is written anew.
 const MOST_DEAD: u64 = if cfg!(test) { 1 << 14 } else { 1 << 22 };
-
-/// All rows of a Parquet file.
-///
-/// # Errors
-/// It is damaged, or not a table of ours.
-pub fn read_table(path: &Path) -> Result<Vec<RecordBatch>> {
-    let file = File::open(path).map_err(Error::file(path))?;
-    let damaged = |error: &dyn std::fmt::Display| Error::damaged(path, format!("not a readable Parquet file: {error}"));
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| builder.with_batch_size(1 << 14).build());
-    reader.map_err(|error| damaged(&error))?.map(|batch| batch.map_err(|error| damaged(&error))).collect()
-}
 
 /// Writes a whole Parquet file (see [`super::row_groups`]).
 ///
@@ -54,7 +44,7 @@ pub(super) fn write_growing(path: &Path, schema: &SchemaRef, rows: &mut Growing)
 
 /// Adds to a Parquet file what has grown since it was written; it keeps every byte it has: see the head of this file.
 pub(super) fn append_parquet(path: &Path, schema: &SchemaRef, rows: &mut Growing) -> Result<()> {
-    let mut old = Old::open(path, rows.filed())?;
+    let mut old = Old::open(path, rows.filed().len())?;
     let alive: u64 = old.whole.iter().map(place).map(|place| place.end - place.start).sum();
     if old.length.saturating_sub(alive) > MOST_DEAD.max(alive) {
         return rewrite_parquet(path, schema, rows);
@@ -69,15 +59,21 @@ pub(super) fn append_parquet(path: &Path, schema: &SchemaRef, rows: &mut Growing
 
 /// The same, without what growing left in the file: it becomes the one that `write_parquet` would have written.
 pub(super) fn rewrite_parquet(path: &Path, schema: &SchemaRef, rows: &mut Growing) -> Result<()> {
-    let mut old = Old::open(path, rows.filed())?;
+    let mut old = Old::open(path, rows.filed().len())?;
     durable::write_file(path, |file| {
         file.write_all(MAGIC).map_err(Error::file(path))?;
         let (mut groups, mut length) = (Vec::new(), MAGIC.len() as u64);
         for group in &old.whole {
             let place = place(group);
             old.file.seek(SeekFrom::Start(place.start)).map_err(Error::file(path))?;
+            let mut bytes = vec![0; (place.end - place.start) as usize];
+            old.file.read_exact(&mut bytes).map_err(Error::file(path))?;
+            if rows.filed().get(groups.len()) != Some(&sha256(&bytes)) {
+                return Err(Error::damaged(path, format!("row group {} is not what was written", groups.len() + 1)));
+            }
             groups.push(moved(group, length, groups.len())?);
-            length += io::copy(&mut (&mut old.file).take(place.end - place.start), file).map_err(Error::file(path))?;
+            file.write_all(&bytes).map_err(Error::file(path))?;
+            length += bytes.len() as u64;
         }
         Ending { path, groups, length }.write(file, schema, rows)
     })?;
@@ -117,8 +113,10 @@ struct Ending<'a> {
 impl Ending<'_> {
     /// Writes what has grown, and the footer.
     fn write(mut self, file: &mut impl Write, schema: &SchemaRef, rows: &mut Growing) -> Result<()> {
+        let mut sums = rows.filed().to_vec();
         let (whole, last) = rows.groups()?;
         for group in whole.iter().chain(&last) {
+            sums.push(group.sha256.clone());
             self.groups.push(moved(&group.metadata, self.length, self.groups.len())?);
             file.write_all(group.bytes()).map_err(Error::file(self.path))?;
             self.length += group.bytes().len() as u64;
@@ -126,20 +124,26 @@ impl Ending<'_> {
         // What a footer of these columns says of the whole file, but for how many rows there are.
         let of_none = metadata(&Bytes::from(file_of(schema, None)?))?;
         let head = of_none.file_metadata();
+        let sums = KeyValue::new(GROUPS.to_owned(), sums.join(","));
+        let about = head.key_value_metadata().into_iter().flatten().cloned().chain([sums]).collect();
         let head = FileMetaData::new(
             head.version(),
             self.groups.iter().map(RowGroupMetaData::num_rows).sum(),
             head.created_by().map(str::to_owned),
-            head.key_value_metadata().cloned(),
+            Some(about),
             head.schema_descr_ptr(),
             head.column_orders().cloned(),
         );
-        ParquetMetaDataWriter::new(file, &ParquetMetaData::new(head, self.groups)).finish().map_err(Error::written(self.path))
+        let mut footer = Vec::new();
+        ParquetMetaDataWriter::new(&mut footer, &ParquetMetaData::new(head, self.groups)).finish()?;
+        let parts = [SEAL, Sha256::digest(&footer).as_slice(), &footer].concat();
+        file.write_all(&parts).map_err(Error::file(self.path))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::reading::read_table;
     use super::super::row_groups::GROUP;
     use super::*;
     use arrow::array::{Array, Float64Array, Int64Array};

@@ -1,6 +1,7 @@
 //! The row groups of a table's file: cut at the same rows whenever the table was sealed, so that a file's bytes depend on its rows alone.
 
 use crate::Result;
+use crate::checksum::sha256;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, SchemaRef};
@@ -24,13 +25,17 @@ pub(super) fn metadata(file: &impl parquet::file::reader::ChunkReader) -> Result
 pub(super) struct Encoded {
     file: Bytes,
     pub metadata: RowGroupMetaData,
+    /// SHA-256 of its bytes.
+    pub sha256: String,
 }
 
 impl Encoded {
     fn new(schema: &SchemaRef, rows: &RecordBatch) -> Result<Self> {
         let file = Bytes::from(file_of(schema, Some(rows))?);
         let metadata = metadata(&file)?.row_group(0).clone();
-        Ok(Self { file, metadata })
+        let Range { start, end } = place(&metadata);
+        let sha256 = sha256(&file[start as usize..end as usize]);
+        Ok(Self { file, metadata, sha256 })
     }
 
     /// Its bytes.
@@ -50,13 +55,13 @@ pub(super) struct Growing {
     rows: Vec<RecordBatch>,
     /// Whole groups that are in no file yet.
     whole: Vec<Encoded>,
-    /// How many are in the file.
-    filed: usize,
+    /// SHA-256 of those that are in the file.
+    filed: Vec<String>,
 }
 
 impl Growing {
     pub fn new(schema: SchemaRef) -> Self {
-        Self { schema, rows: Vec::new(), whole: Vec::new(), filed: 0 }
+        Self { schema, rows: Vec::new(), whole: Vec::new(), filed: Vec::new() }
     }
 
     /// Adds rows; what is a whole group then is encoded, once and for all.
@@ -80,9 +85,9 @@ impl Growing {
         Ok(())
     }
 
-    /// How many whole groups the file begins with.
-    pub fn filed(&self) -> usize {
-        self.filed
+    /// SHA-256 of the whole groups with which the file begins.
+    pub fn filed(&self) -> &[String] {
+        &self.filed
     }
 
     /// Whether there are whole groups that are in no file.
@@ -103,14 +108,13 @@ impl Growing {
 
     /// They are in the file now.
     pub fn written(&mut self) {
-        self.filed += self.whole.len();
-        self.whole.clear();
+        self.filed.extend(self.whole.drain(..).map(|group| group.sha256));
     }
 }
 
 /// A whole file of one row group, or of none.
 ///
-/// zstd, floats split into byte streams, strings as dictionaries, page checksums by the format's default.
+/// zstd, floats split into byte streams, strings as dictionaries.
 pub(super) fn file_of(schema: &SchemaRef, group: Option<&RecordBatch>) -> Result<Vec<u8>> {
     let mut properties = WriterProperties::builder()
         // More than the first level saves a fiftieth, and takes ten megabytes while it works.

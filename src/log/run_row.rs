@@ -1,13 +1,15 @@
 //! The run's own row: its whole experiment, where and with what it ran, and how it ended.
 
-use super::parquet_file::{read_table, write_parquet};
+use super::parquet_file::write_parquet;
+use super::reading::read_named;
 use super::schema::version;
-use crate::Result;
+use super::tally::Tallies;
 use crate::components::Run;
 use crate::experiment::FlatValue;
 use crate::run_folder::RunFolder;
-use arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{Field, Schema};
+use crate::{Error, Result};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{Field, Float64Type, Int64Type, Schema};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -32,10 +34,14 @@ pub struct RunRow {
     pub started: String,
     /// Seconds it has run, interruptions left out.
     pub seconds: f64,
+    /// What its tables hold, once they are closed.
+    pub tables: Option<Tallies>,
 }
 
 /// Writes the row of a run, `run.parquet`.
 pub fn write_run_row(folder: &RunFolder, run: &Run, row: &RunRow) -> Result<()> {
+    let tables = row.tables.as_ref().map(|tables| serde_json::to_string(&tables.0)).transpose();
+    let tables = tables.map_err(|error| Error::Internal(error.to_string()))?;
     let text = |value: Option<&str>| Arc::new(StringArray::from(vec![value])) as ArrayRef;
     let whole = |value: u64| Arc::new(Int64Array::from(vec![value as i64])) as ArrayRef;
     let mut columns: Vec<(String, ArrayRef)> = [
@@ -49,6 +55,7 @@ pub fn write_run_row(folder: &RunFolder, run: &Run, row: &RunRow) -> Result<()> 
         ("threads", whole(row.threads as u64)),
         ("started", text(Some(&row.started))),
         ("seconds", Arc::new(Float64Array::from(vec![row.seconds])) as ArrayRef),
+        ("tables", text(tables.as_deref())),
         ("experiment", text(Some(&run.toml))),
     ]
     .map(|(name, column)| (name.to_owned(), column))
@@ -72,25 +79,42 @@ fn column(value: FlatValue) -> ArrayRef {
 /// How a run stood when its row was written.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunStatus {
+    /// The run's name.
+    pub run_id: String,
     /// As in [`RunRow`].
     pub status: String,
     /// Sequences seen.
     pub sequences: u64,
     /// Seconds it had run.
     pub seconds: f64,
+    /// What its tables held when they were closed; nothing while it runs, and of runs of version 0.1.
+    pub tables: Tallies,
+    /// The experiment as TOML.
+    pub experiment: String,
 }
 
 /// Reads that from `run.parquet`.
+///
+/// # Errors
+/// [`Error::Damaged`] if it is no run's row, or not what was written; [`Error::Input`] if a newer version of this program wrote it.
 pub fn read_run_status(path: &Path) -> Result<RunStatus> {
-    let batches = read_table(path)?;
-    let column = |name: &str| batches.first().filter(|batch| batch.num_rows() == 1)?.column_by_name(name);
-    let status = column("status").and_then(|column| column.as_any().downcast_ref::<StringArray>());
-    let seconds = column("seconds").and_then(|column| column.as_any().downcast_ref::<Float64Array>());
-    let sequences = column("sequences").and_then(|column| column.as_any().downcast_ref::<Int64Array>());
-    match (status, sequences, seconds) {
-        (Some(status), Some(sequences), Some(seconds)) => {
-            Ok(RunStatus { status: status.value(0).to_owned(), sequences: sequences.value(0) as u64, seconds: seconds.value(0) })
-        }
-        _ => Err(crate::Error::damaged(path, "not a run's row")),
-    }
+    let batches = read_named(path, "run")?;
+    let damaged = || Error::damaged(path, "not a run's row");
+    let [row] = &batches[..] else { return Err(damaged()) };
+    let text = |name: &str| row.column_by_name(name)?.as_string_opt::<i32>().filter(|column| column.len() == 1 && column.is_valid(0));
+    let text = |name: &str| text(name).map(|column| column.value(0).to_owned());
+    let seconds = row.column_by_name("seconds").and_then(|column| column.as_primitive_opt::<Float64Type>()).map(|column| column.value(0));
+    let sequences = row.column_by_name("sequences").and_then(|column| column.as_primitive_opt::<Int64Type>()).map(|column| column.value(0));
+    let tables = match text("tables") {
+        Some(tables) => Tallies(serde_json::from_str(&tables).map_err(|_| damaged())?),
+        None => Tallies::default(),
+    };
+    Ok(RunStatus {
+        run_id: text("run_id").ok_or_else(damaged)?,
+        status: text("status").ok_or_else(damaged)?,
+        sequences: sequences.ok_or_else(damaged)? as u64,
+        seconds: seconds.ok_or_else(damaged)?,
+        tables,
+        experiment: text("experiment").ok_or_else(damaged)?,
+    })
 }

@@ -1,9 +1,10 @@
 //! One schema a table; its version stands in the metadata.
 
-use crate::heads;
 use crate::metrics::Metrics;
+use crate::{Error, Result, heads};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The tables that grow with a run.
@@ -17,7 +18,7 @@ pub const TABLES: [&str; 8] = ["train", "timing", "eval", "eval_examples", "head
 /// | `timing` | evaluation | seconds since the run began, interruptions left out |
 /// | `eval` | evaluation and evaluator | the mean of each metric |
 /// | `eval_examples` | evaluation, evaluator and example | each metric |
-/// | `heads` | evaluation, evaluator, layer and head | each measure of heads; attribution (null where it is not asked for) |
+/// | `heads` | evaluation, evaluator, layer and head | each measure of heads (induction_strength is null where no sequence has a right label in its context); attribution (null where it is not asked for) |
 /// | `weights` | evaluation, measure and head | from_layer, from_head (null for one head alone), layer, head, value |
 /// | `measures` | measure of a toy model, and vector | measure, vector (null for the whole model), value |
 /// | `notes` | moment that a system noted | note, value |
@@ -43,7 +44,8 @@ pub fn schema(table: &str) -> SchemaRef {
         }
         "heads" => {
             fields.extend([column("evaluator", DataType::Utf8), column("layer", DataType::Int64), column("head", DataType::Int64)]);
-            fields.extend(heads::NAMES.map(|name| column(name, DataType::Float64)));
+            // The first version had a number everywhere.
+            fields.extend(heads::NAMES.map(|name| Field::new(name, DataType::Float64, name == "induction_strength")));
             fields.push(Field::new("attribution", DataType::Float64, true));
         }
         "measures" => fields.extend([
@@ -66,7 +68,38 @@ pub fn schema(table: &str) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields, version(table)))
 }
 
+/// Whether a table's rows are times, which are no function of the run.
+pub(super) fn holds_times(table: &str) -> bool {
+    table == "timing"
+}
+
+/// The version of a table that is written, and the newest that is read.
+fn newest(table: &str) -> u32 {
+    // In the first version an induction strength was a number also where there is none.
+    if table == "heads" { 2 } else { 1 }
+}
+
 /// What marks a file as this version of a table.
 pub(super) fn version(table: &str) -> HashMap<String, String> {
-    HashMap::from([("optogen".to_string(), format!("{table}/1"))])
+    HashMap::from([("optogen".to_string(), format!("{table}/{}", newest(table)))])
+}
+
+/// Whether a file is this table, in a version that can be read.
+///
+/// # Errors
+/// [`Error::Damaged`] if it is another table or none; [`Error::Input`] if a newer version of this program wrote it.
+pub(super) fn check_version(path: &Path, table: &str, found: &Schema) -> Result<()> {
+    let marked = found.metadata().get("optogen").and_then(|mark| mark.rsplit_once('/'));
+    let Some((name, version)) = marked.and_then(|(name, version)| Some((name, version.parse::<u32>().ok()?))) else {
+        return Err(Error::damaged(path, "not a table of optogen"));
+    };
+    if name != table {
+        return Err(Error::damaged(path, format!("it is the table {name}, not {table}")));
+    }
+    let newest = newest(table);
+    if version > newest {
+        let message = format!("version {version} of the table {table}; this program reads versions up to {newest}: use a newer optogen");
+        return Err(Error::input(path, message));
+    }
+    Ok(())
 }

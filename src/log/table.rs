@@ -1,37 +1,36 @@
-//! A growing table: rows go to a journal, an Arrow IPC stream, and are sealed now and then into one Parquet file.
+//! A growing table: rows go to a journal, and are sealed now and then into one Parquet file.
 //!
-//! Readers always find a whole Parquet file (see `parquet_file.rs`). A journal that was cut off still gives
-//! every complete batch. The journal says how many rows were sealed before its first, so that a crash between sealing and emptying it doubles nothing.
+//! Readers always find a whole Parquet file (see `parquet_file.rs`). A journal that was cut off still gives every complete batch (see `journal.rs`).
 //! What is not sealed yet is kept in memory, too, mostly encoded: the journal is read when a run is resumed, and never else.
 
-use super::parquet_file::{append_parquet, read_table, rewrite_parquet, write_growing};
+use super::journal::{self, Journal};
+use super::parquet_file::{append_parquet, rewrite_parquet, write_growing};
 use super::row_groups::Growing;
+use super::saved::SavedRows;
+use super::tally::{RowHash, Tally};
 use crate::run_folder::RunFolder;
-use crate::{Error, Result, durable};
-use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
+use crate::{Error, Result};
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::buffer::{Buffer, OffsetBuffer};
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Schema, SchemaRef};
-use arrow::ipc::reader::StreamReader;
-use arrow::ipc::writer::StreamWriter;
-use std::fs::{self, File};
-use std::io::{BufReader, BufWriter};
-use std::path::{Path, PathBuf};
+use arrow::datatypes::SchemaRef;
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Where the journal says how many rows were sealed before it.
-const SEALED: &str = "sealed_rows";
 /// Sealing may take this share of the time.
 const SEALING_SHARE: u32 = 50;
 
 /// A table of a run, open for rows.
 pub struct Table {
+    name: String,
+    run_id: String,
     schema: SchemaRef,
     sealed: PathBuf,
-    journal: PathBuf,
-    stream: StreamWriter<BufWriter<File>>,
+    journal_path: PathBuf,
+    journal: Journal,
     growing: Growing,
+    hash: RowHash,
     sealed_rows: u64,
     journal_rows: u64,
     last_seal: Instant,
@@ -44,44 +43,52 @@ impl Table {
         Self::with_rows(folder, name, &[])
     }
 
-    /// The table as it was when `from` sequences had been seen: rows from there on go. What is damaged is set aside, and named in `warnings`.
-    pub fn resume(folder: &RunFolder, name: &str, from: u64, warnings: &mut Vec<String>) -> Result<Self> {
-        let (sealed, journal) = (folder.table(name), journal_path(folder, name));
-        let mut rows = Vec::new();
-        if sealed.exists() {
-            match read_table(&sealed) {
-                Ok(batches) => rows = batches,
-                Err(error) => warnings.push(durable::set_aside(&sealed, folder.path(), &error)?),
-            }
-        }
-        let sealed_rows = count(&rows);
-        match read_journal(&journal, sealed_rows) {
-            Ok(batches) => rows.extend(batches),
-            Err(error) => warnings.push(durable::set_aside(&journal, folder.path(), &error)?),
-        }
-        let kept = rows.iter().map(|batch| before(batch, from)).collect::<Result<Vec<_>>>()?;
-        Self::with_rows(folder, name, &kept)
+    /// The table as it was when `from` sequences had been seen: rows from there on go.
+    pub fn resume(folder: &RunFolder, saved: &SavedRows, from: u64) -> Result<Self> {
+        Self::with_rows(folder, saved.table(), &saved.before(from)?)
     }
 
     fn with_rows(folder: &RunFolder, name: &str, rows: &[RecordBatch]) -> Result<Self> {
-        let (schema, sealed, journal) = (super::schema(name), folder.table(name), journal_path(folder, name));
+        let (schema, sealed, journal_path) = (super::schema(name), folder.table(name), journal::path(folder, name));
         fs::create_dir_all(folder.journals()).map_err(Error::file(&folder.journals()))?;
-        let mut growing = Growing::new(schema.clone());
-        rows.iter().try_for_each(|batch| growing.push(batch))?;
+        let (mut growing, mut hash) = (Growing::new(schema.clone()), RowHash::default());
+        for batch in rows {
+            growing.push(batch)?;
+            hash.push(batch)?;
+        }
         write_growing(&sealed, &schema, &mut growing)?;
-        let sealed_rows = count(rows);
-        let stream = new_journal(&journal, &schema, sealed_rows)?;
+        let (run_id, sealed_rows) = (folder.run_id().to_owned(), hash.tally().rows);
+        let journal = Journal::create(&journal_path, name, &run_id, sealed_rows, &schema)?;
+        journal::remove_unframed(folder, name)?;
         let (last_seal, seal_took) = (Instant::now(), Duration::ZERO);
-        Ok(Self { schema, sealed, journal, stream, growing, sealed_rows, journal_rows: 0, last_seal, seal_took })
+        let name = name.to_owned();
+        Ok(Self { name, run_id, schema, sealed, journal_path, journal, growing, hash, sealed_rows, journal_rows: 0, last_seal, seal_took })
     }
 
     /// Appends rows, a column each; `run_id` included.
     pub fn append(&mut self, columns: Vec<ArrayRef>) -> Result<()> {
         let batch = RecordBatch::try_new(self.schema.clone(), columns)?;
-        self.stream.write(&batch).map_err(Error::written(&self.journal))?;
+        self.journal.append(&batch)?;
         self.journal_rows += batch.num_rows() as u64;
         self.growing.push(&batch)?;
+        self.hash.push(&batch)?;
         if self.growing.has_whole() && self.may_seal() { self.seal() } else { Ok(()) }
+    }
+
+    /// All rows, counted and hashed.
+    pub fn tally(&self) -> Tally {
+        self.hash.tally()
+    }
+
+    /// The rows of before so many sequences had been seen; without their hash in `timing`, whose rows are no function of the run.
+    ///
+    /// # Errors
+    /// There are rows of later moments.
+    pub fn tally_before(&self, sequences: u64) -> Result<Tally> {
+        let tally = self.hash.tally_before(sequences).ok_or_else(|| {
+            Error::Internal(format!("the table {} has rows of more than the {sequences} sequences that were seen", self.name))
+        })?;
+        Ok(if super::schema::holds_times(&self.name) { Tally { sha256: None, ..tally } } else { tally })
     }
 
     /// Whether sealing does not cost much of the time: it takes the longer, the more is sealed already.
@@ -91,20 +98,16 @@ impl Table {
 
     /// Makes all rows last; in a run that goes on they are sealed, where that does not cost much of the time.
     pub fn sync(&mut self, goes_on: bool) -> Result<()> {
-        if goes_on && self.journal_rows > 0 && self.may_seal() {
-            return self.seal();
-        }
-        self.stream.flush().map_err(Error::written(&self.journal))?;
-        self.stream.get_ref().get_ref().sync_data().map_err(Error::file(&self.journal))
+        if goes_on && self.journal_rows > 0 && self.may_seal() { self.seal() } else { self.journal.sync() }
     }
 
     /// Seals all rows into the Parquet file.
     pub fn seal(&mut self) -> Result<()> {
         let start = Instant::now();
-        self.stream.flush().map_err(Error::written(&self.journal))?;
+        self.journal.flush()?;
         append_parquet(&self.sealed, &self.schema, &mut self.growing)?;
         self.sealed_rows += std::mem::take(&mut self.journal_rows);
-        self.stream = new_journal(&self.journal, &self.schema, self.sealed_rows)?;
+        self.journal = Journal::create(&self.journal_path, &self.name, &self.run_id, self.sealed_rows, &self.schema)?;
         (self.last_seal, self.seal_took) = (Instant::now(), start.elapsed());
         Ok(())
     }
@@ -112,63 +115,13 @@ impl Table {
     /// Seals all rows, for good: the file is written anew, without what sealing left between.
     pub fn finish(&mut self) -> Result<()> {
         rewrite_parquet(&self.sealed, &self.schema, &mut self.growing)?;
-        fs::remove_file(&self.journal).map_err(Error::file(&self.journal))?;
-        if let Some(folder) = self.journal.parent() {
+        fs::remove_file(&self.journal_path).map_err(Error::file(&self.journal_path))?;
+        if let Some(folder) = self.journal_path.parent() {
             // The last table takes the folder along; until then it is not empty.
             let _ = fs::remove_dir(folder);
         }
         Ok(())
     }
-}
-
-fn journal_path(folder: &RunFolder, name: &str) -> PathBuf {
-    folder.journals().join(format!("{name}.arrow"))
-}
-
-fn new_journal(path: &Path, schema: &SchemaRef, sealed_rows: u64) -> Result<StreamWriter<BufWriter<File>>> {
-    let mut metadata = schema.metadata().clone();
-    metadata.insert(SEALED.to_string(), sealed_rows.to_string());
-    let schema = Schema::new_with_metadata(schema.fields().clone(), metadata);
-    // The header is there before the name is, so a journal without one is damaged.
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let temporary = durable::temporary_file(folder).map_err(Error::file(path))?;
-    let file = BufWriter::new(temporary.reopen().map_err(Error::file(path))?);
-    let mut stream = StreamWriter::try_new(file, &schema).map_err(Error::written(path))?;
-    stream.flush().map_err(Error::written(path))?;
-    temporary.persist(path).map_err(|error| Error::File { path: path.to_owned(), source: error.error })?;
-    durable::sync_folder(folder)?;
-    Ok(stream)
-}
-
-/// The complete batches of a journal, without the rows that are sealed already; none where there is no journal.
-fn read_journal(path: &Path, sealed_rows: u64) -> Result<Vec<RecordBatch>> {
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    let file = File::open(path).map_err(Error::file(path))?;
-    let damaged = |error: &dyn std::fmt::Display| Error::damaged(path, format!("not a readable journal: {error}"));
-    let reader = StreamReader::try_new(BufReader::new(file), None).map_err(|error| damaged(&error))?;
-    let before: u64 = reader.schema().metadata().get(SEALED).and_then(|rows| rows.parse().ok()).ok_or_else(|| damaged(&"no header"))?;
-    let mut doubled = sealed_rows.saturating_sub(before) as usize;
-    let mut rows = Vec::new();
-    // A batch that was cut off ends it: everything before it is whole.
-    for batch in reader.map_while(std::result::Result::ok) {
-        let skipped = doubled.min(batch.num_rows());
-        doubled -= skipped;
-        rows.push(batch.slice(skipped, batch.num_rows() - skipped));
-    }
-    Ok(rows)
-}
-
-fn before(batch: &RecordBatch, from: u64) -> Result<RecordBatch> {
-    let sequences = batch.column_by_name("sequences").and_then(|column| column.as_any().downcast_ref::<Int64Array>());
-    let Some(sequences) = sequences else { return Err(Error::Internal("a table has no column of sequences".into())) };
-    let keep: BooleanArray = sequences.values().iter().map(|&sequences| Some((sequences as u64) < from)).collect();
-    Ok(filter_record_batch(batch, &keep)?)
-}
-
-fn count(batches: &[RecordBatch]) -> u64 {
-    batches.iter().map(|batch| batch.num_rows() as u64).sum()
 }
 
 /// A column of one string, over and over.
@@ -179,8 +132,10 @@ pub(super) fn repeated(text: &str, count: usize) -> ArrayRef {
 
 #[cfg(test)]
 mod tests {
+    use super::super::read_table;
     use super::*;
-    use arrow::array::Float64Array;
+    use arrow::array::{Float64Array, Int64Array};
+    use std::path::Path;
 
     fn columns(from: i64, count: i64) -> Vec<ArrayRef> {
         let seconds: Vec<f64> = (from..from + count).map(|row| row as f64 / 2.0).collect();
@@ -200,6 +155,12 @@ mod tests {
         (0..end).collect()
     }
 
+    fn resumed(folder: &RunFolder, from: u64) -> (Table, Vec<String>) {
+        let mut warnings = Vec::new();
+        let saved = SavedRows::read(folder, "timing", &mut warnings).unwrap();
+        (Table::resume(folder, &saved, from).unwrap(), warnings)
+    }
+
     #[test]
     fn a_table_is_readable_from_the_start_and_whole_at_the_end() {
         let out = tempfile::tempdir().unwrap();
@@ -212,7 +173,7 @@ mod tests {
         table.append(columns(10, 5)).unwrap();
         table.sync(false).unwrap();
         assert_eq!(sequences(&folder.table("timing")), range(10));
-        assert_eq!(count(&read_journal(&journal_path(&folder, "timing"), 10).unwrap()), 5);
+        assert_eq!(SavedRows::read(&folder, "timing", &mut Vec::new()).unwrap().tally_before(15).unwrap(), table.tally());
         table.finish().unwrap();
         assert_eq!(sequences(&folder.table("timing")), range(15));
         assert!(!folder.journals().exists());
@@ -224,38 +185,18 @@ mod tests {
         let folder = RunFolder::open(out.path(), "a", false).unwrap();
         let mut table = Table::create(&folder, "timing").unwrap();
         table.append(columns(0, 10)).unwrap();
-        table.stream.flush().unwrap();
-        let journal = journal_path(&folder, "timing");
+        table.journal.flush().unwrap();
+        let journal = journal::path(&folder, "timing");
         let unsealed = fs::read(&journal).unwrap();
         table.seal().unwrap();
         // As after a crash between sealing and emptying the journal.
         drop(table);
         fs::write(&journal, unsealed).unwrap();
-        let mut warnings = Vec::new();
-        let table = Table::resume(&folder, "timing", 7, &mut warnings).unwrap();
+        let (table, warnings) = resumed(&folder, 7);
         assert!(warnings.is_empty());
+        assert_eq!(table.tally().rows, 7);
         drop(table);
         assert_eq!(sequences(&folder.table("timing")), range(7));
-    }
-
-    #[test]
-    fn a_journal_cut_anywhere_gives_its_complete_batches() {
-        let out = tempfile::tempdir().unwrap();
-        let folder = RunFolder::open(out.path(), "a", false).unwrap();
-        let mut table = Table::create(&folder, "timing").unwrap();
-        table.append(columns(0, 4)).unwrap();
-        table.stream.flush().unwrap();
-        let journal = journal_path(&folder, "timing");
-        let first = fs::metadata(&journal).unwrap().len() as usize;
-        table.append(columns(4, 4)).unwrap();
-        table.stream.flush().unwrap();
-        let whole = fs::read(&journal).unwrap();
-        drop(table);
-        for cut in first..=whole.len() {
-            fs::write(&journal, &whole[..cut]).unwrap();
-            let rows = count(&read_journal(&journal, 0).unwrap());
-            assert_eq!(rows, if cut == whole.len() { 8 } else { 4 }, "cut at {cut} of {}", whole.len());
-        }
     }
 
     #[test]
@@ -264,10 +205,27 @@ mod tests {
         let folder = RunFolder::open(out.path(), "a", false).unwrap();
         Table::create(&folder, "timing").unwrap().append(columns(0, 4)).unwrap();
         fs::write(folder.table("timing"), "garbage").unwrap();
-        let mut warnings = Vec::new();
-        Table::resume(&folder, "timing", 9, &mut warnings).unwrap();
+        let (table, warnings) = resumed(&folder, 9);
         assert_eq!(warnings.len(), 1);
         assert!(warnings[0].contains("timing.parquet: not a readable Parquet file: "), "{}", warnings[0]);
         assert!(folder.path().join("damaged/timing.parquet.0").exists());
+        assert_eq!(table.tally().rows, 4, "the journal begins where the table does");
+    }
+
+    /// Rows of a journal that come after others that are gone are of no use.
+    #[test]
+    fn there_is_no_gap_between_a_table_and_its_journal() {
+        let out = tempfile::tempdir().unwrap();
+        let folder = RunFolder::open(out.path(), "a", false).unwrap();
+        let mut table = Table::create(&folder, "timing").unwrap();
+        table.append(columns(0, 10)).unwrap();
+        table.seal().unwrap();
+        table.append(columns(10, 5)).unwrap();
+        table.sync(false).unwrap();
+        drop(table);
+        fs::remove_file(folder.table("timing")).unwrap();
+        let (table, warnings) = resumed(&folder, 15);
+        assert_eq!(table.tally().rows, 0);
+        assert!(warnings[0].ends_with("timing.journal: its rows come after 10 others, of which 10 are gone"), "{warnings:?}");
     }
 }

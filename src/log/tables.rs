@@ -1,6 +1,8 @@
 //! The tables that grow with a run, with a row's columns given by name.
 
+use super::saved::{SavedRows, SavedTables};
 use super::table::{Table, repeated};
+use super::tally::Tally;
 use crate::heads::HeadMeasures;
 use crate::look::Rows;
 use crate::metrics::Metrics;
@@ -9,6 +11,7 @@ use crate::weights::Weight;
 use crate::{Error, Result};
 use arrow::array::{ArrayRef, Float32Array, Float64Array, Int64Array, StringArray};
 use bevy_ecs::component::Component;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
@@ -89,9 +92,12 @@ impl Lasting {
 pub struct Closing(Tables, usize);
 
 impl Closing {
-    /// Seals it for good.
-    pub fn finish(self) -> Result<()> {
-        lock(&self.0.0[self.1].table).finish()
+    /// Seals it for good; its name, and what it holds then.
+    pub fn finish(self) -> Result<(String, Tally)> {
+        let open = &self.0.0[self.1];
+        let mut table = lock(&open.table);
+        table.finish()?;
+        Ok((open.name.clone(), table.tally()))
     }
 }
 
@@ -117,20 +123,27 @@ struct Measures {
 impl RunLog {
     /// The tables of these names, new.
     pub fn create(folder: &RunFolder, tables: &[String]) -> Result<Self> {
-        Self::open(folder, tables, |name| Table::create(folder, name))
+        Self::of(folder, tables.iter().map(|name| Ok((name.clone(), Table::create(folder, name)?))))
     }
 
     /// The tables as they were when `from` sequences had been seen.
-    pub fn resume(folder: &RunFolder, tables: &[String], from: u64, warnings: &mut Vec<String>) -> Result<Self> {
-        Self::open(folder, tables, |name| Table::resume(folder, name, from, warnings))
+    pub fn resume(folder: &RunFolder, saved: &SavedTables, from: u64) -> Result<Self> {
+        let open = |saved: &SavedRows| Ok((saved.table().to_owned(), Table::resume(folder, saved, from)?));
+        Self::of(folder, saved.0.iter().map(open))
     }
 
-    fn open(folder: &RunFolder, tables: &[String], mut open: impl FnMut(&str) -> Result<Table>) -> Result<Self> {
-        let open = |name: &String| {
-            Ok(Open { name: name.clone(), waiting: Mutex::default(), lost: AtomicBool::new(false), table: Mutex::new(open(name)?) })
-        };
-        let tables = Tables(Arc::new(tables.iter().map(open).collect::<Result<_>>()?));
+    fn of(folder: &RunFolder, tables: impl Iterator<Item = Result<(String, Table)>>) -> Result<Self> {
+        let open = |(name, table)| Open { name, waiting: Mutex::default(), lost: AtomicBool::new(false), table: Mutex::new(table) };
+        let tables = Tables(Arc::new(tables.map(|table| table.map(open)).collect::<Result<_>>()?));
         Ok(Self { run_id: folder.run_id().into(), tables, steps: Steps::default(), measures: Measures::default() })
+    }
+
+    /// What each table holds of before so many sequences had been seen, of the rows that were journalled.
+    ///
+    /// # Errors
+    /// A table has rows of later moments.
+    pub fn tallies_before(&self, sequences: u64) -> Result<BTreeMap<String, Tally>> {
+        self.tables.0.iter().map(|open| Ok((open.name.clone(), lock(&open.table).tally_before(sequences)?))).collect()
     }
 
     fn table(&self, name: &str) -> Option<&Open> {
@@ -221,7 +234,7 @@ impl RunLog {
         let evaluator = evaluator.to_owned();
         self.append("heads", move || {
             let rows: Vec<_> = measures.rows().collect();
-            let whole = |of: fn(&(usize, usize, [f64; 6])) -> usize| -> ArrayRef {
+            let whole = |of: fn(&(usize, usize, [Option<f64>; 6])) -> usize| -> ArrayRef {
                 Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| of(row) as i64)))
             };
             let mut columns = vec![
@@ -230,7 +243,7 @@ impl RunLog {
                 whole(|row| row.0),
                 whole(|row| row.1),
             ];
-            columns.extend((0..6).map(|index| Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.2[index]))) as ArrayRef));
+            columns.extend((0..6).map(|index| Arc::new(Float64Array::from_iter(rows.iter().map(|row| row.2[index]))) as ArrayRef));
             columns.push(Arc::new(Float64Array::from_iter(measures.attributions())));
             columns
         });
@@ -350,7 +363,7 @@ mod tests {
         log.time(32, 1.0);
         log.waiting().unwrap().journal().unwrap();
         assert!(log.waiting().is_none());
-        log.close().unwrap().into_iter().for_each(|table| table.finish().unwrap());
+        log.close().unwrap().into_iter().for_each(|table| _ = table.finish().unwrap());
         let rows = super::super::read_table(&out.path().join("run=a/timing.parquet")).unwrap();
         let sequences: Vec<i64> =
             rows.iter().flat_map(|rows| rows.column(1).as_any().downcast_ref::<Int64Array>().unwrap().values().to_vec()).collect();

@@ -2,11 +2,24 @@
 
 use super::{ToyEvaluationSpec, ToyExperiment, ToyKind};
 use crate::experiment::check::{Checked, at_least_one, name, not_negative, positive, require, schedule, utf8};
-use crate::experiment::{Described, Fault};
+use crate::experiment::{Described, Fault, fits, logarithmic_fits};
+use crate::memory::{Budget, product};
 use std::path::PathBuf;
+
+/// Bytes that a dimension of a vector takes: what it is, what it should be, and its slope.
+pub const BYTES_A_DIMENSION: usize = 4 + 4 + 8;
 
 impl Described for ToyExperiment {
     const GROWING: &'static [&'static str] = &["intervention"];
+
+    fn first_too_large(&self, budget: &Budget) -> Result<(), Fault> {
+        for (letter, dimension) in self.toy.dimensions() {
+            let bytes = product(&[dimension, BYTES_A_DIMENSION]);
+            fits(budget, bytes, format!("toy.dimensions.{letter}"), || format!("the vectors of {dimension} dimensions"))?;
+        }
+        logarithmic_fits(budget, "evaluation", self.evaluation.logarithmic, self.toy.steps)?;
+        logarithmic_fits(budget, "checkpoint", self.checkpoint.logarithmic, self.toy.steps)
+    }
 
     fn first_fault(&self) -> Result<(), Fault> {
         name(&self.name, "name")?;

@@ -14,6 +14,7 @@ mod experiment;
 mod start;
 mod toy_model;
 
+pub use check::BYTES_A_DIMENSION;
 pub use components::{Clamp, Descent, Measures, ToyStart};
 pub use experiment::{Dimensions, ToyEvaluationSpec, ToyExperiment, ToyIntervention, ToyKind, ToySeeds, ToySpec};
 pub use start::{drawn_vectors, given_vectors};

@@ -1,6 +1,7 @@
 //! Sizes and options of a transformer; models of one architecture can form a cohort.
 
 use crate::experiment::{Experiment, Positions};
+use crate::memory::product;
 use crate::ops::Heads;
 
 /// Positions in a learned table.
@@ -57,6 +58,20 @@ impl Architecture {
         Heads { count: self.heads, rotary: (self.positions == Positions::Rope).then_some(self.time), causal: self.causal }
     }
 
+    /// How many numbers the parameters hold, without listing them: sizes that were not held against anything yet may be any.
+    pub fn parameter_count(&self) -> u128 {
+        let d = self.width;
+        let sum = |parts: &[u128]| parts.iter().fold(0, |sum: u128, &part| sum.saturating_add(part));
+        let norm = if self.norms { product(&[2, d]) } else { 0 };
+        let example_bias = if self.example_bias { d } else { 0 };
+        let positions = if self.positions == Positions::Learned { product(&[d, LEARNED_POSITIONS]) } else { 0 };
+        let outputs = [product(&[2, d, self.outputs]), self.outputs as u128];
+        let mlp = self.hidden.map_or(0, |hidden| sum(&[norm, product(&[2, d, hidden]), hidden as u128, d as u128]));
+        let layer = sum(&[norm, product(&[4, d, d]), mlp]);
+        let others = [product(&[d, self.features]), example_bias as u128, positions, norm, sum(&outputs)];
+        layer.saturating_mul(self.layers as u128).saturating_add(sum(&others))
+    }
+
     /// Names and shapes of the parameters, in order; linear weights are `[out, in]`, the tables `[D, rows]`.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
         let mut all = Vec::new();
@@ -96,5 +111,38 @@ impl Architecture {
         add("unembed/weight".into(), &[self.outputs, d]);
         add("unembed/bias".into(), &[self.outputs]);
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_counted_as_they_are_listed() {
+        let base = Architecture {
+            layers: 3,
+            width: 6,
+            heads: 2,
+            hidden: Some(7),
+            features: 11,
+            example_bias: true,
+            outputs: 5,
+            positions: Positions::Learned,
+            time: 1e4,
+            norms: true,
+            causal: true,
+        };
+        let variants = [
+            Architecture { norms: false, ..base.clone() },
+            Architecture { hidden: None, positions: Positions::Rope, ..base.clone() },
+            Architecture { example_bias: false, ..base.clone() },
+            base.clone(),
+        ];
+        for architecture in variants {
+            let listed: usize = architecture.parameters().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+            assert_eq!(architecture.parameter_count(), listed as u128, "{architecture:?}");
+        }
+        assert_eq!(Architecture { layers: usize::MAX, width: usize::MAX, ..base }.parameter_count(), u128::MAX);
     }
 }

@@ -32,6 +32,7 @@ fn keep(mut runs: Query<(&MemberOf, Kept), With<Measures>>, cohorts: Query<(&Toy
                 parameters: model.parameters()?,
                 optimiser: Vec::new(),
                 moments: Vec::new(),
+                tables: Default::default(),
             })
         });
     }

@@ -144,9 +144,9 @@ pub fn strength_axis(strengths: &[f64]) -> Axis {
     Axis::of("Induction strength").between((10.0 * least).floor() / 10.0, 1.0)
 }
 
-/// The head with the greatest strength.
+/// The head with the greatest strength, among those that have one.
 pub fn strongest(strengths: &[f64]) -> usize {
-    (0..strengths.len()).max_by(|&a, &b| strengths[a].total_cmp(&strengths[b])).unwrap_or(0)
+    (0..strengths.len()).filter(|&head| !strengths[head].is_nan()).max_by(|&a, &b| strengths[a].total_cmp(&strengths[b])).unwrap_or(0)
 }
 
 /// The share of right answers among those sequences at which another is wrong.
@@ -188,6 +188,7 @@ mod tests {
         assert_eq!(right_where_wrong(&strongest_right, &strongest_right), 0.0);
         assert!(right_where_wrong(&right, &[1.0; 5]).is_nan(), "nothing to be right at");
         assert_eq!(strongest(&[0.4, 0.73, -0.9, 0.7]), 1);
+        assert_eq!(strongest(&[f64::NAN, -0.2, -0.1]), 2);
         assert_eq!([&[0.02, 0.9][..], &[0.5, -0.12]].map(|all| strength_axis(all).from), [Some(0.0), Some(-0.2)]);
     }
 }

@@ -129,8 +129,7 @@ fn drawn(experiment: &Experiment, evaluator: &EvaluatorSpec, key: &str) -> Check
     evaluator.noise.map_or(Ok(()), |noise| not_negative(noise, format!("{key}.noise")))?;
     class_sampler(experiment, &sampler, classes, key)?;
 
-    let default = if data.relabel.is_some() { RelabelName::Train } else { RelabelName::None };
-    let relabel = evaluator.relabel.unwrap_or(default);
+    let relabel = relabelling(data, evaluator);
     let pairs = match relabel {
         RelabelName::None | RelabelName::ZeroOne => None,
         RelabelName::Flip => {
@@ -151,8 +150,23 @@ fn drawn(experiment: &Experiment, evaluator: &EvaluatorSpec, key: &str) -> Check
         let part = if relabel == RelabelName::Val { "val" } else { "test" };
         format!("there are no {part} pairs of labels: data.relabel.pairs.{part} is 0")
     })?;
-    labels(experiment, &sampler, classes, relabel, key, &format!("the evaluator \"{}\"", evaluator.name))?;
+    drawn_labels(experiment, evaluator, first, key)?;
     if evaluator.exhaustive { exhaustive(experiment, evaluator, &sampler, relabel, &format!("{key}.exhaustive")) } else { Ok(()) }
+}
+
+fn relabelling(data: &DataSpec, evaluator: &EvaluatorSpec) -> RelabelName {
+    evaluator.relabel.unwrap_or(if data.relabel.is_some() { RelabelName::Train } else { RelabelName::None })
+}
+
+fn drawn_labels(experiment: &Experiment, evaluator: &EvaluatorSpec, first: &MixtureSpec, key: &str) -> Checked {
+    let (sampler, classes) = (evaluator.sampler(first), evaluator.classes.unwrap_or(SplitName::Train));
+    labels(experiment, &sampler, classes, relabelling(&experiment.data, evaluator), key, &format!("the evaluator \"{}\"", evaluator.name))
+}
+
+/// Which labels of an evaluator that is drawn the model has no outputs for, if there are any.
+pub fn beyond_outputs(experiment: &Experiment, evaluator: &EvaluatorSpec) -> Option<String> {
+    let first = experiment.data.mixture.first().filter(|_| evaluator.file.is_none())?;
+    drawn_labels(experiment, evaluator, first, "").err().map(|fault| fault.message)
 }
 
 /// All sequences that there are can be made where a sequence is two classes, two labels, and which of them is asked for.
@@ -215,7 +229,7 @@ fn class_sampler(experiment: &Experiment, sampler: &MixtureSpec, part: SplitName
 
 /// Labels are rows of the label embedding and outputs of the model: each must be below their number.
 fn labels(experiment: &Experiment, sampler: &MixtureSpec, part: SplitName, relabel: RelabelName, key: &str, whose: &str) -> Checked {
-    let has_rest = sampler.context > sampler.burstiness * (1 + usize::from(sampler.has_distractor()));
+    let has_rest = sampler.context > sampler.burstiness.saturating_mul(1 + usize::from(sampler.has_distractor()));
     let pair_labels = match relabel {
         RelabelName::None | RelabelName::Flip => 0,
         RelabelName::ZeroOne => 2,
