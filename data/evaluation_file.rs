@@ -101,7 +101,7 @@ pub fn write_evaluation(path: &Path, sets: &[EvaluationSet]) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // As any new file, not for the owner alone as temporary ones are.
     let permissions = std::fs::Permissions::from_mode(0o666);
-    let temporary = tempfile::Builder::new().prefix(".evaluation-").suffix(".h5").permissions(permissions).tempfile_in(folder);
+    let temporary = tempfile::Builder::new().prefix(".writing-").suffix(".h5").permissions(permissions).tempfile_in(folder);
     let temporary = temporary.map_err(Error::file(path))?;
     write_sets(temporary.path(), sets).map_err(|error| Error::file(path)(std::io::Error::other(error.to_string())))?;
     temporary.as_file().sync_all().map_err(Error::file(path))?;

@@ -11,6 +11,7 @@ use hdf5::{Dataset, H5Type, LocationType};
 use optogen::memory::{Budget, product, size};
 use optogen::{Error, Result};
 use std::fmt::Display;
+use std::fs::TryLockError;
 use std::path::{Path, PathBuf};
 
 /// An open file, and the path that messages call it.
@@ -23,9 +24,13 @@ impl File {
     /// Opens a file for reading.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         // What the system says about a missing or unreadable file is clearer than what HDF5 makes of it.
-        let opened = std::fs::File::open(path).and_then(|file| file.metadata()).map_err(Error::input_file(path))?;
-        if opened.is_dir() {
+        let opened = std::fs::File::open(path).map_err(Error::input_file(path))?;
+        if opened.metadata().map_err(Error::file(path))?.is_dir() {
             return Err(Error::input(path, "a folder, not an HDF5 file"));
+        }
+        // In place of HDF5's own lock, which the program switches off: it refuses every file of a file system that knows no locks.
+        if let Err(TryLockError::WouldBlock) = opened.try_lock_shared() {
+            return Err(Error::input(path, "another process is writing to it"));
         }
         Self::opened(path, 0, || hdf5::File::open(path))
     }

@@ -3,7 +3,7 @@
 use candle_core::Device;
 use candle_core::utils::cuda_is_available as built_for_gpus;
 use optogen::gpu::gpu;
-use optogen::{Error, Result};
+use optogen::{Error, Result, say};
 
 /// The device of `--device`: `auto` (the first GPU, where this program was built for GPUs and there is one), `cpu` or `cuda:N`.
 ///
@@ -14,7 +14,7 @@ pub fn device(name: &str) -> Result<Device> {
         "cpu" => Ok(Device::Cpu),
         "auto" if !built_for_gpus() => Ok(Device::Cpu),
         "auto" => Ok(gpu(0).unwrap_or_else(|error| {
-            eprintln!("no GPU, so everything is computed on the CPU: {}", plain(&error));
+            say::note(format!("no GPU, so everything is computed on the CPU: {}", plain(&error)));
             Device::Cpu
         })),
         _ => {

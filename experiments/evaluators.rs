@@ -36,7 +36,7 @@ pub fn evaluators(
     let one = |spec: &EvaluatorSpec| match (&spec.file, bank) {
         (Some(file), _) => given_evaluator(spec, file, architecture, given),
         (None, Some(bank)) => drawn_evaluator(experiment, spec, bank),
-        (None, None) => Err(Error::Invalid(format!("evaluator \"{}\" draws from a class bank, and there is none", spec.name))),
+        (None, None) => Err(Error::Internal(format!("evaluator \"{}\" draws from a class bank, and there is none", spec.name))),
     };
     experiment.evaluators.iter().map(one).collect()
 }

@@ -11,7 +11,7 @@ use optogen::experiment::{
 };
 use optogen::log::{RunRow, write_run_row};
 use optogen::run_folder::RunFolder;
-use optogen::say::note;
+use optogen::say::{self, note};
 use optogen::transformer::Architecture;
 use optogen::{Error, Result, content, durable};
 use optogen_data::reference::{Graft, PublishedCheckpoint, read_config, read_eqx};
@@ -81,7 +81,7 @@ pub fn import(arguments: &ImportArguments) -> Result<u8> {
         ..RunRow::default()
     };
     write_run_row(&folder, &Run { inputs, ..experiment.run(identity.run_id) }, &row)?;
-    println!("{}", folder.path().display());
+    say::answer(format!("{}\n", folder.path().display()));
     Ok(0)
 }
 

@@ -1,12 +1,14 @@
-//! What is told at the end: a table of final metrics, a picture of the losses for each run, and who failed.
+//! What is told at the end: a table of final metrics, a picture of the losses for each run, and who failed. What cannot be shown of one run keeps the
+//! others from nothing.
 
+use crate::exit::{FAULT, INTERRUPTED, SOME_FAILED, code_of};
 use crate::logs::Rows;
 use crate::picture::{Curve, losses};
 use crate::table::{Row, final_metrics};
-use optogen::Result;
 use optogen::components::Status;
 use optogen::log::KeptRun;
 use optogen::metrics::Metrics;
+use optogen::{Cause, Result, say};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +22,8 @@ pub struct Outcome {
     pub status: Status,
     /// The command that tries again.
     pub again: String,
+    /// Whether its tables are of now: not where it could not be opened, or was not begun.
+    pub opened: bool,
 }
 
 /// What a run's line in the table says, where it did not come to its end.
@@ -29,7 +33,7 @@ fn early(status: &Status) -> Option<&'static str> {
         Status::Running => Some("running"),
         Status::Diverged => Some("diverged"),
         Status::Interrupted => Some("interrupted"),
-        Status::Failed(_) => Some("failed"),
+        Status::Failed { .. } => Some("failed"),
     }
 }
 
@@ -41,27 +45,45 @@ pub fn quoted(word: impl std::fmt::Display) -> String {
 }
 
 /// Draws and prints; returns the exit code.
-pub fn tell(outcomes: &[Outcome], quiet: bool) -> Result<u8> {
+pub fn tell(outcomes: &[Outcome], quiet: bool) -> u8 {
     let (mut rows, mut pictures) = (Vec::new(), Vec::new());
-    for outcome in outcomes {
+    let causes = show_each(outcomes, |outcome| {
         let curves = Curves::read(&outcome.folder)?;
+        rows.extend(curves.last(outcome));
         // Single points, as of a replay of one checkpoint, are no curves.
         if curves.evaluators.iter().any(|(_, points)| points.len() > 1) {
             losses(&outcome.folder, &outcome.run_id, &curves.losses())?;
             pictures.push(outcome.folder.join("losses.png"));
         }
-        rows.extend(curves.last(outcome));
-    }
+        Ok(())
+    });
     if !quiet {
-        print!("{}", final_metrics(&rows, std::io::stdout().is_terminal()));
-        pictures.iter().for_each(|picture| println!("{}", picture.display()));
+        say::answer(final_metrics(&rows, std::io::stdout().is_terminal()));
+        pictures.iter().for_each(|picture| say::answer(format!("{}\n", picture.display())));
     }
-    Ok(exit_code(outcomes))
+    exit_code(outcomes, &causes)
 }
 
-/// Says who failed, why, and what can be done; returns the exit code.
-pub fn exit_code(outcomes: &[Outcome]) -> u8 {
-    let mut code = 0;
+/// Shows each run that was opened; returns whose it is to mend what could not be shown.
+pub fn show_each(outcomes: &[Outcome], mut show: impl FnMut(&Outcome) -> Result<()>) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    for outcome in outcomes.iter().filter(|outcome| outcome.opened) {
+        match show(outcome) {
+            Ok(()) => {}
+            // Its tables need not be whole.
+            Err(_) if matches!(outcome.status, Status::Failed { .. }) => {}
+            Err(error) => {
+                say::note(format!("{}: not shown: {error}", outcome.run_id));
+                causes.push(error.cause());
+            }
+        }
+    }
+    causes
+}
+
+/// Says who failed, why, and what can be done; returns the exit code. `causes`: whose it is to mend what failed beside the runs.
+pub fn exit_code(outcomes: &[Outcome], causes: &[Cause]) -> u8 {
+    let (mut causes, mut failed) = (causes.to_vec(), false);
     for Outcome { run_id, status, again, .. } in outcomes {
         let line = match status {
             // It would diverge in the same step again.
@@ -69,17 +91,28 @@ pub fn exit_code(outcomes: &[Outcome]) -> u8 {
                 "{run_id}: its loss was no longer a number, and would not be one if it ran again; its rows up to there are kept\n  \
                  a lower rate, a longer warm-up or other interventions make another run, which may do better"
             ),
-            Status::Failed(message) => format!("{run_id}: {message}\n  again: {again}"),
+            Status::Failed { why, cause } => {
+                causes.push(*cause);
+                format!("{run_id}: {why}\n  again: {again}")
+            }
             _ => continue,
         };
-        eprintln!("failed: {line}");
-        code = 1;
+        say::note(format!("failed: {line}"));
+        failed = true;
+    }
+    if causes.contains(&Cause::Program) {
+        say::note(FAULT);
     }
     if outcomes.iter().any(|outcome| outcome.status == Status::Interrupted) {
-        eprintln!("interrupted; go on with the same command and --resume");
-        return 75;
+        say::note("interrupted; go on with the same command and --resume");
+        return INTERRUPTED;
     }
-    code
+    // Of what went wrong, a batch system has most use for that the disk did.
+    match causes.contains(&Cause::Disk) {
+        true => code_of(Cause::Disk),
+        false if failed => SOME_FAILED,
+        false => causes.first().map_or(0, |cause| code_of(*cause)),
+    }
 }
 
 /// The rows of a run's `eval.parquet`, by evaluator.
@@ -125,7 +158,38 @@ impl Curves {
 
 #[cfg(test)]
 mod tests {
-    use super::quoted;
+    use super::*;
+    use optogen::Error;
+
+    fn outcome(status: Status) -> Outcome {
+        Outcome { run_id: "a".into(), folder: "out/run=a".into(), status, again: String::new(), opened: true }
+    }
+
+    #[test]
+    fn what_failed_makes_the_code() {
+        let failed = |error: Error| outcome(Status::from(&error));
+        let full = || failed(Error::file(Path::new("train.parquet"))(std::io::Error::from_raw_os_error(28)));
+        let busy = || failed(Error::InUse("out/run=a".into()));
+        let code = |outcomes: &[Outcome], causes: &[Cause]| exit_code(outcomes, causes);
+        assert_eq!(code(&[outcome(Status::Finished)], &[]), 0);
+        assert_eq!(code(&[outcome(Status::Finished), outcome(Status::Diverged)], &[]), 1);
+        assert_eq!(code(&[busy(), failed(Error::Internal("gone".into()))], &[]), 1);
+        assert_eq!(code(&[busy(), full()], &[]), 74);
+        assert_eq!(code(&[full(), outcome(Status::Interrupted)], &[Cause::Disk]), 75);
+        assert_eq!(code(&[outcome(Status::Finished)], &[Cause::Disk]), 74);
+        assert_eq!(code(&[outcome(Status::Finished)], &[Cause::Program]), 3);
+    }
+
+    #[test]
+    fn what_cannot_be_shown_of_one_run_keeps_nobody_from_the_others() {
+        let runs = [outcome(Status::Finished), outcome(Status::Finished), Outcome { opened: false, ..outcome(Status::Finished) }];
+        let mut asked = 0;
+        let causes = show_each(&runs, |run| {
+            asked += 1;
+            if asked == 1 { Err(Error::damaged(&run.folder.join("eval.parquet"), "not a table")) } else { Ok(()) }
+        });
+        assert_eq!((asked, causes), (2, vec![Cause::Disk]));
+    }
 
     #[test]
     fn words_are_quoted_where_a_shell_would_read_them_otherwise() {

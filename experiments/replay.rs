@@ -2,7 +2,6 @@
 
 use crate::changed::IN_A_REPLAY;
 use crate::cli::ReplayArguments;
-use crate::device;
 use crate::evaluators::evaluators;
 use crate::identity::Identity;
 use crate::inputs::{Inputs, Purpose, Resolved};
@@ -10,6 +9,7 @@ use crate::logs::source_run;
 use crate::outcome::{Outcome, quoted, tell};
 use crate::run::{check_checkpoint, warn};
 use crate::search::Asked;
+use crate::{device, exit, open_files, signals};
 use bevy_ecs::prelude::*;
 use candle_core::Device;
 use optogen::bank::ClassBank;
@@ -18,14 +18,14 @@ use optogen::components::{Evaluator, Model, Run, Source, Status};
 use optogen::experiment::{Experiment, Input, by_content, check_bank};
 use optogen::log::{Closing, RunLog, RunRow, Tallies, read_run_status, write_run_row};
 use optogen::look::writing;
-use optogen::run_folder::RunFolder;
+use optogen::run_folder::{RunFolder, refuse_existing};
 use optogen::transformer::{Parameters, Transformer};
-use optogen::{Error, Result, durable};
+use optogen::{Cause, Error, Result, durable};
 use optogen_systems::clamp::{ClampPlugin, DonorShelf, check_interventions};
 use optogen_systems::evaluate::EvaluatePlugin;
 use optogen_systems::look::LookPlugin;
 use optogen_systems::record::RecordPlugin;
-use optogen_systems::run::Clock;
+use optogen_systems::run::{Clock, StopRequest};
 use optogen_systems::spawn::{place, recall, spawn_measured};
 use optogen_systems::stage::{Begin, StagePlugin};
 use optogen_systems::weigh::WeighPlugin;
@@ -34,22 +34,39 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Replays the runs that the arguments name; returns the exit code.
+/// Replays the runs that the arguments name; returns the exit code. A run that cannot be replayed keeps the others from nothing. A signal is answered
+/// between two checkpoints: what was measured by then is kept, the rest is left to `--resume`.
 ///
 /// # Errors
-/// A folder holds no run, or a run cannot be evaluated.
+/// A folder holds no run, or the only run, or the first of several, cannot be evaluated as the arguments say.
 pub fn replay(arguments: &ReplayArguments) -> Result<u8> {
     let device = device::device(&arguments.common.device)?;
     use_threads(arguments.common.threads());
+    let stop = StopRequest::default();
+    signals::listen(&stop)?;
     let mut runs = Vec::new();
     for folder in &arguments.folders {
         runs.extend(runs_in(folder)?);
     }
-    let mut outcomes = Vec::new();
+    let mut outcomes: Vec<Outcome> = Vec::new();
     for run in &runs {
-        outcomes.extend(replay_run(run, arguments, &device)?);
+        let outcome =
+            |Replayed { run_id, folder, status, opened }| Outcome { run_id, folder, status, again: again(run, arguments), opened };
+        let nothing_of_it = |status| {
+            let name = run.file_name().unwrap_or_default().display().to_string();
+            outcome(Replayed { run_id: name.trim_start_matches("run=").to_owned(), folder: run.clone(), status, opened: false })
+        };
+        if stop.made() {
+            outcomes.push(nothing_of_it(Status::Interrupted));
+            continue;
+        }
+        match replay_run(run, arguments, &device, &stop) {
+            Ok(all) => outcomes.extend(all.into_iter().map(outcome)),
+            Err(error) if runs.len() == 1 || (outcomes.is_empty() && error.cause() == Cause::Request) => return Err(error),
+            Err(error) => outcomes.push(nothing_of_it(Status::from(&error))),
+        }
     }
-    tell(&outcomes, arguments.common.quiet)
+    Ok(tell(&outcomes, arguments.common.quiet))
 }
 
 /// The run folders that a folder is or holds.
@@ -77,8 +94,14 @@ struct Variant {
     inputs: Vec<Input>,
 }
 
-/// How a variant's replay went: its name, its folder and its status.
-type Replayed = (String, PathBuf, Status);
+/// How a variant's replay went.
+struct Replayed {
+    run_id: String,
+    folder: PathBuf,
+    status: Status,
+    /// Whether its tables are of now.
+    opened: bool,
+}
 
 /// The status of a variant that was replayed to the end.
 const REPLAYED: &str = "replayed";
@@ -88,7 +111,7 @@ const REPLAYED: &str = "replayed";
 const GROUP: usize = 16;
 
 /// All variants of a run, group by group, each in one pass over the checkpoints.
-fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Result<Vec<Outcome>> {
+fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device, stop: &StopRequest) -> Result<Vec<Replayed>> {
     let kept = source_run(run)?;
     let asked = arguments.on_top.experiments(run)?;
     IN_A_REPLAY.check(&asked)?;
@@ -137,22 +160,38 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device) -> Resul
 
     warn(idle);
     let bank = bank.map(|(entity, _)| entity);
-    let (mut outcomes, mut waiting) = (Vec::new(), Vec::new());
-    for variant in variants {
-        let folder = RunFolder::open(&arguments.out, &variant.run_id, arguments.resume)?;
-        if is_done(&folder, last, &manifests(&checkpoints)) {
-            let (run_id, folder) = (variant.run_id, folder.path().to_owned());
-            outcomes.push(Outcome { run_id, folder, status: Status::Finished, again: again(run, arguments) });
-        } else {
-            waiting.push((variant, folder));
+    if !arguments.resume {
+        variants.iter().try_for_each(|variant| refuse_existing(&arguments.out, &variant.run_id))?;
+    }
+    let place = |variant: &Variant| RunFolder::place(&arguments.out, &variant.run_id);
+    let manifests = manifests(&checkpoints);
+    let (done, rest): (Vec<_>, Vec<_>) = variants.into_iter().partition(|variant| is_done(&place(variant), last, &manifests));
+    // All are locked from now on; a group at a time has its tables open.
+    let tables: usize = rest.iter().take(GROUP).map(|variant| variant.experiment.tables().len()).sum();
+    open_files::allow(&arguments.out, rest.len(), rest.len() + tables, arguments.common.threads())?;
+    let replayed = |variant: Variant, status, opened| Replayed { folder: place(&variant), run_id: variant.run_id, status, opened };
+    let mut all: Vec<Replayed> = done.into_iter().map(|variant| replayed(variant, Status::Finished, true)).collect();
+    let (mut waiting, mut errors) = (Vec::new(), Vec::new());
+    for variant in rest {
+        match RunFolder::open(&arguments.out, &variant.run_id, arguments.resume) {
+            Ok(folder) => waiting.push((variant, folder)),
+            Err(error) => {
+                all.push(replayed(variant, Status::from(&error), false));
+                errors.push(error);
+            }
         }
     }
-    while !waiting.is_empty() {
-        let group = waiting.drain(..waiting.len().min(GROUP)).collect();
-        let group = replay_group(world, group, (&checkpoints, &read), bank, &source, arguments, device)?;
-        outcomes.extend(group.into_iter().map(|(run_id, folder, status)| Outcome { run_id, folder, status, again: again(run, arguments) }));
+    if errors.len() == all.len() && waiting.is_empty() && !errors.is_empty() {
+        let first = errors.swap_remove(0);
+        errors.iter().for_each(|error| _ = exit::refused(error));
+        return Err(first);
     }
-    Ok(outcomes)
+    while !waiting.is_empty() && !stop.made() {
+        let group = waiting.drain(..waiting.len().min(GROUP)).collect();
+        all.extend(replay_group(world, group, (&checkpoints, &read), bank, &source, arguments, device, stop)?);
+    }
+    all.extend(waiting.into_iter().map(|(variant, _)| replayed(variant, Status::Interrupted, false)));
+    Ok(all)
 }
 
 /// The command that replays a run's variants again, those that were replayed to the end left out.
@@ -199,12 +238,10 @@ fn manifests(checkpoints: &[(u64, PathBuf)]) -> BTreeMap<u64, String> {
 }
 
 /// Whether a variant was replayed before, at these checkpoints. A row that cannot be read is of no replay that was finished.
-fn is_done(folder: &RunFolder, last: u64, manifests: &BTreeMap<u64, String>) -> bool {
-    let row = folder.table("run");
+fn is_done(folder: &Path, last: u64, manifests: &BTreeMap<u64, String>) -> bool {
     let same = |checkpoints: &BTreeMap<u64, String>| checkpoints == manifests;
-    row.exists()
-        && read_run_status(&row)
-            .is_ok_and(|row| row.status == REPLAYED && row.sequences == last && row.checkpoints.as_ref().is_none_or(same))
+    read_run_status(&folder.join("run.parquet"))
+        .is_ok_and(|row| row.status == REPLAYED && row.sequences == last && row.checkpoints.as_ref().is_none_or(same))
 }
 
 /// A group of variants in one pass over the checkpoints.
@@ -216,45 +253,66 @@ fn replay_group(
     source: &Source,
     arguments: &ReplayArguments,
     device: &Device,
+    stop: &StopRequest,
 ) -> Result<Vec<Replayed>> {
-    let mut models = Vec::new();
+    let (mut models, mut all) = (Vec::new(), Vec::new());
     for (Variant { run_id, experiment, evaluators, written, inputs }, folder) in group {
         let run = Run { inputs, source: Some(source.clone()), ..written.run(run_id.clone()) };
-        let file = folder.path().join("experiment.toml");
-        durable::write_file(&file, |to| to.write_all(run.toml.as_bytes()).map_err(Error::file(&file)))?;
-        // Nothing is trained.
-        let tables: Vec<String> = experiment.tables().into_iter().filter(|table| table != "train").collect();
-        let log = RunLog::create(&folder, &tables)?;
-        let model = spawn_measured(world, bank, run_id, experiment, evaluators);
-        world.entity_mut(model).insert((folder, log, Clock::new(0.0), run));
-        models.push(model);
-    }
-    let (mut sequences, mut damaged) = (0, None);
-    for (at, path) in checkpoints {
-        match read(path) {
-            Ok(checkpoint) => {
-                let experiment = world.get::<Model>(models[0]).map(|model| model.experiment.clone()).ok_or_else(lost)?;
-                let architecture = checkpoint.architecture(&experiment, path)?;
-                models.iter().for_each(|&model| recall(world, model, &checkpoint.moments_before()));
-                let parameters = Parameters::stack(&[checkpoint.parameters], device)?;
-                place(world, &models, Transformer::new(architecture, parameters)?, checkpoint.sequences);
-                world.run_schedule(Begin);
-                sequences = *at;
-                let manifest = Checkpoint::sha256(path)?;
-                for &model in &models {
-                    if let Some(source) = world.get_mut::<Run>(model).and_then(|run| run.into_inner().source.as_mut()) {
-                        source.checkpoints.insert(*at, manifest.clone());
-                    }
-                }
+        match open_log(&run, &experiment, &folder) {
+            Ok(log) => {
+                let model = spawn_measured(world, bank, run_id, experiment, evaluators);
+                world.entity_mut(model).insert((folder, log, Clock::new(0.0), run));
+                models.push(model);
             }
-            Err(error) => damaged = Some(error.to_string()),
+            Err(error) => all.push(Replayed { run_id, folder: folder.path().to_owned(), status: Status::from(&error), opened: false }),
         }
     }
-    models.into_iter().map(|model| finish(world, model, sequences, damaged.as_ref(), arguments, device)).collect()
+    let (mut sequences, mut end) = (0, Status::Finished);
+    for (at, path) in checkpoints {
+        if stop.made() {
+            end = Status::Interrupted;
+            break;
+        }
+        match read(path).and_then(|checkpoint| show(world, &models, checkpoint, path, device)) {
+            Ok(()) => sequences = *at,
+            Err(error) => end = Status::from(&error),
+        }
+    }
+    for model in models {
+        all.push(finish(world, model, sequences, &end, arguments, device)?);
+    }
+    Ok(all)
+}
+
+/// Writes the experiment and opens the tables.
+fn open_log(run: &Run, experiment: &Experiment, folder: &RunFolder) -> Result<RunLog> {
+    let file = folder.path().join("experiment.toml");
+    durable::write_file(&file, |to| to.write_all(run.toml.as_bytes()).map_err(Error::file(&file)))?;
+    // Nothing is trained.
+    let tables: Vec<String> = experiment.tables().into_iter().filter(|table| table != "train").collect();
+    RunLog::create(folder, &tables)
+}
+
+/// Has models measured as they were at a checkpoint.
+fn show(world: &mut World, models: &[Entity], checkpoint: Checkpoint, path: &Path, device: &Device) -> Result<()> {
+    let Some(first) = models.first() else { return Ok(()) };
+    let experiment = world.get::<Model>(*first).map(|model| model.experiment.clone()).ok_or_else(lost)?;
+    let architecture = checkpoint.architecture(&experiment, path)?;
+    models.iter().for_each(|&model| recall(world, model, &checkpoint.moments_before()));
+    let parameters = Parameters::stack(&[checkpoint.parameters], device)?;
+    place(world, models, Transformer::new(architecture, parameters)?, checkpoint.sequences);
+    world.run_schedule(Begin);
+    let manifest = Checkpoint::sha256(path)?;
+    for &model in models {
+        if let Some(source) = world.get_mut::<Run>(model).and_then(|run| run.into_inner().source.as_mut()) {
+            source.checkpoints.insert(checkpoint.sequences, manifest.clone());
+        }
+    }
+    Ok(())
 }
 
 fn lost() -> Error {
-    Error::Invalid("a replayed model is gone".into())
+    Error::Internal("a replayed model is gone".into())
 }
 
 /// So many of the checkpoints, evenly spread, the first and the last among them.
@@ -273,28 +331,32 @@ fn same_sequences(one: &Experiment, other: &Experiment) -> bool {
     of(one) == of(other)
 }
 
-/// Closes a variant's tables.
+/// Closes a variant's tables. How it ended: as it says itself where it failed, else so.
 fn finish(
     world: &mut World,
     model: Entity,
     sequences: u64,
-    damaged: Option<&String>,
+    end: &Status,
     arguments: &ReplayArguments,
     device: &Device,
 ) -> Result<Replayed> {
     let (log, folder, clock) = world.entity_mut(model).take::<(RunLog, RunFolder, Clock)>().ok_or_else(lost)?;
     let own = world.get::<Run>(model).ok_or_else(lost)?;
-    let status = match world.get::<Status>(model) {
-        Some(failed @ Status::Failed(_)) => failed.clone(),
-        _ => damaged.map_or(Status::Finished, |why| Status::Failed(why.clone())),
+    let mut status = match world.get::<Status>(model) {
+        Some(failed @ Status::Failed { .. }) => failed.clone(),
+        _ => end.clone(),
     };
-    let tallies = log.close()?.into_iter().map(Closing::finish).collect::<Result<_>>()?;
-    let message = match &status {
-        Status::Failed(why) => Some(why.clone()),
-        _ => None,
+    let tallies = log.close().and_then(|tables| tables.into_iter().map(Closing::finish).collect::<Result<_>>()).map(Tallies);
+    if let (Err(error), false) = (&tallies, matches!(status, Status::Failed { .. })) {
+        status = Status::from(error);
+    }
+    let (word, message) = match &status {
+        Status::Failed { why, .. } => ("failed", Some(why.clone())),
+        Status::Interrupted => ("interrupted", None),
+        _ => (REPLAYED, None),
     };
     let row = RunRow {
-        status: if message.is_some() { "failed" } else { REPLAYED }.into(),
+        status: word.into(),
         sequences,
         version: env!("CARGO_PKG_VERSION").into(),
         revision: env!("OPTOGEN_REVISION").into(),
@@ -302,11 +364,13 @@ fn finish(
         threads: arguments.common.threads(),
         started: clock.started.clone(),
         seconds: clock.seconds(),
-        tables: Some(Tallies(tallies)),
+        tables: tallies.ok(),
         message,
     };
-    write_run_row(&folder, own, &row)?;
-    let replayed = (own.run_id.clone(), folder.path().to_owned(), status);
+    if let (Err(error), false) = (write_run_row(&folder, own, &row), matches!(status, Status::Failed { .. })) {
+        status = Status::from(&error);
+    }
+    let replayed = Replayed { run_id: own.run_id.clone(), folder: folder.path().to_owned(), status, opened: true };
     world.despawn(model);
     Ok(replayed)
 }

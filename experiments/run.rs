@@ -6,7 +6,7 @@ use crate::identity::{Identity, tell_what_begins};
 use crate::inputs::{Inputs, Purpose, Resolved};
 use crate::outcome::{Outcome, quoted, tell};
 use crate::search::Asked;
-use crate::{device, signals, toy};
+use crate::{device, exit, open_files, signals, toy};
 use bevy_app::App;
 use bevy_ecs::prelude::*;
 use candle_core::Device;
@@ -16,7 +16,7 @@ use optogen::components::{Active, Evaluator, Run, Status};
 use optogen::experiment::{DataSpec, Experiment, Input, ParentSpec, TrainSpec, check_bank, has_table};
 use optogen::log::{RunLog, RunStatus, SavedTables, read_run_status};
 use optogen::look::writing;
-use optogen::run_folder::RunFolder;
+use optogen::run_folder::{RunFolder, refuse_existing};
 use optogen::transformer::{Architecture, check_shapes};
 use optogen::{Error, Result, durable, say};
 use optogen_systems::clamp::{DonorShelf, check_interventions};
@@ -25,7 +25,7 @@ use optogen_systems::report::ReportPlugin;
 use optogen_systems::retire::write_row;
 use optogen_systems::run::{Clock, Provenance, StopRequest};
 use optogen_systems::runs_memory::RunsMemory;
-use optogen_systems::spawn::{StartingPoint, architecture, cohort_memory, form_cohorts, spawn_model};
+use optogen_systems::spawn::{StartingPoint, architecture, check_training, cohort_memory, form_cohorts, spawn_model};
 use optogen_systems::stage::{Begin, Step};
 use optogen_systems::toy::ToyPlugins;
 use optogen_systems::{KeepingPlugins, TrainingPlugins, app, use_threads};
@@ -50,22 +50,19 @@ pub(crate) fn train(asked: &Asked<Experiment>, arguments: &RunArguments, extend:
     let mut app = app_for(arguments, &device, extend)?;
     let world = app.world_mut();
     let plans = plan(world, asked, &device, arguments)?;
-    let mut runs = Vec::new();
-    for plan in plans {
-        runs.push(start(world, plan, arguments)?);
-    }
-    let models: Vec<Entity> = runs.iter().filter_map(|run| run.entity).collect();
+    let runs = start_each(plans, arguments, |trained, found| start(world, trained, found))?;
+    let models: Vec<Entity> = runs.iter().filter_map(Started::entity).collect();
     let size = arguments.cohort.map_or(if device.is_cpu() { 1 } else { usize::MAX }, |size| size as usize);
     if !arguments.common.quiet {
         for cohort in cohort_memory(world, &models, size)? {
-            eprintln!("{}", cohort.told());
+            say::note(cohort.told());
         }
     }
     form_cohorts(world, &models, size, &device)?;
     let outcomes = step_to_the_end(world, runs, &arguments.out)?;
     // Models and bank make room for the pictures.
     drop(app);
-    tell(&outcomes, arguments.common.quiet)
+    Ok(tell(&outcomes, arguments.common.quiet))
 }
 
 /// An app in which everything happens that is to happen to runs, whatever learns in them.
@@ -93,8 +90,10 @@ pub(crate) fn app_for(arguments: &RunArguments, device: &Device, extend: impl Fn
 
 /// Steps until no run has a step to do.
 pub(crate) fn step_to_the_end(world: &mut World, runs: Vec<Started>, out: &Path) -> Result<Vec<Outcome>> {
-    for entity in runs.iter().filter_map(|run| run.entity) {
-        write_row(world, entity)?;
+    for entity in runs.iter().filter_map(Started::entity) {
+        if let (Err(error), Some(mut status)) = (write_row(world, entity), world.get_mut::<Status>(entity)) {
+            *status = Status::from(&error);
+        }
     }
     world.run_schedule(Begin);
     let mut active = world.query_filtered::<(), With<Active>>();
@@ -102,19 +101,34 @@ pub(crate) fn step_to_the_end(world: &mut World, runs: Vec<Started>, out: &Path)
         world.run_schedule(Step);
     }
     if let Some(profile) = world.get_resource::<Profile>() {
-        eprint!("{}", profile.told());
+        say::note(profile.told().trim_end());
     }
     let outcome = |run: Started| {
-        let status = run.entity.and_then(|entity| world.get::<Status>(entity).cloned()).unwrap_or(Status::Finished);
+        let status = match &run.begun {
+            Ok(entity) => entity.and_then(|entity| world.get::<Status>(entity).cloned()).unwrap_or(Status::Finished),
+            Err(error) => Status::from(error),
+        };
         let file = run.folder.join("experiment.toml");
-        let again = format!("optogen run {} --out {} --resume", quoted(file.display()), quoted(out.display()));
-        Outcome { run_id: run.run_id, folder: run.folder, status, again }
+        // One that could not be opened may have none.
+        let again = match run.begun.is_ok() {
+            true => format!("optogen run {} --out {} --resume", quoted(file.display()), quoted(out.display())),
+            false => "the same command and --resume".into(),
+        };
+        Outcome { run_id: run.run_id, folder: run.folder, status, again, opened: run.begun.is_ok() }
     };
     Ok(runs.into_iter().map(outcome).collect())
 }
 
 /// A run that can be done, checked before anything is written.
-struct Plan {
+pub(crate) struct Plan<P> {
+    pub(crate) run_id: String,
+    /// The names of its tables.
+    pub(crate) tables: Vec<String>,
+    pub(crate) what: P,
+}
+
+/// What it takes to begin one that trains a transformer.
+struct Trained {
     experiment: Experiment,
     identity: Identity<Experiment>,
     inputs: Vec<Input>,
@@ -123,7 +137,7 @@ struct Plan {
     parent: Option<Checkpoint>,
 }
 
-fn plan(world: &mut World, asked: &Asked<Experiment>, device: &Device, arguments: &RunArguments) -> Result<Vec<Plan>> {
+fn plan(world: &mut World, asked: &Asked<Experiment>, device: &Device, arguments: &RunArguments) -> Result<Vec<Plan<Trained>>> {
     let mut memory = RunsMemory::new(device.is_cpu());
     let reader = Inputs::new(device, &arguments.also.data, Purpose::Training)?;
     let (mut banks, mut known): (Vec<(DataSpec, Entity)>, HashSet<String>) = Default::default();
@@ -143,6 +157,7 @@ fn plan(world: &mut World, asked: &Asked<Experiment>, device: &Device, arguments
             }
         };
         check_bank(&experiment, &bank.name, bank.classes, bank.exemplars)?;
+        check_training(&experiment)?;
         let architecture = architecture(&experiment, &bank);
         let identity = Identity::of(&arguments.out, &experiment, &inputs, asked.written.settled(written));
         if !known.insert(identity.run_id.clone()) {
@@ -166,13 +181,14 @@ fn plan(world: &mut World, asked: &Asked<Experiment>, device: &Device, arguments
         let sizes: Vec<_> = evaluators.iter().map(|one| (one.name.clone(), one.count(), one.pairs())).collect();
         for hook in writing(&experiment, &architecture, &sizes, None)? {
             if !arguments.common.quiet {
-                eprintln!("{}", hook.told());
+                say::note(hook.told());
             }
         }
-        plans.push(Plan { experiment, identity, inputs, bank: entity, evaluators, parent });
+        let (run_id, tables) = (identity.run_id.clone(), experiment.tables());
+        plans.push(Plan { run_id, tables, what: Trained { experiment, identity, inputs, bank: entity, evaluators, parent } });
     }
     if arguments.resume {
-        let launched: Vec<_> = plans.iter().map(|plan| plan.identity.launched(&plan.experiment, &plan.inputs)).collect();
+        let launched: Vec<_> = plans.iter().map(|Plan { what, .. }| what.identity.launched(&what.experiment, &what.inputs)).collect();
         tell_what_begins(&arguments.out, &launched, arguments.common.quiet)?;
     }
     warn(idle);
@@ -181,8 +197,8 @@ fn plan(world: &mut World, asked: &Asked<Experiment>, device: &Device, arguments
 
 /// Whether a run is only shown.
 fn is_finished(run_id: &str, arguments: &RunArguments) -> bool {
-    let row = arguments.out.join(format!("run={run_id}")).join("run.parquet");
-    arguments.resume && row.exists() && read_run_status(&row).is_ok_and(|row| row.status == "finished")
+    let row = RunFolder::place(&arguments.out, run_id).join("run.parquet");
+    arguments.resume && row.exists() && read_run_status(&row).is_ok_and(|row| row.status == FINISHED)
 }
 
 /// Says what cannot act, also where progress is not wanted: once, however many runs it is of.
@@ -219,22 +235,55 @@ pub(crate) fn check_checkpoint(checkpoint: &Checkpoint, architecture: &Architect
         .map_err(|error| Error::damaged(path, format!("its checkpoint is of another model: {error}")))
 }
 
-/// A run in the world, or one that was finished before.
+/// A run in the world, one that was finished before, or one that could not be begun.
 pub(crate) struct Started {
-    pub(crate) run_id: String,
-    pub(crate) folder: PathBuf,
-    pub(crate) entity: Option<Entity>,
+    run_id: String,
+    folder: PathBuf,
+    begun: Result<Option<Entity>>,
 }
 
-fn start(world: &mut World, plan: Plan, arguments: &RunArguments) -> Result<Started> {
-    let Plan { experiment, identity, inputs, bank, evaluators, parent } = plan;
-    let run_id = identity.run_id;
-    let found = Found::open(&run_id, &experiment.tables(), arguments)?;
-    let folder = found.folder.path().to_owned();
-    if found.finished {
-        return Ok(Started { run_id, folder, entity: None });
+impl Started {
+    fn entity(&self) -> Option<Entity> {
+        self.begun.as_ref().ok().copied().flatten()
     }
-    let features = world.get::<ClassBank>(bank).cloned().ok_or_else(|| Error::Invalid("a class bank is gone".into()))?;
+}
+
+/// Opens the folder of each run and has it begun by `start`, unless it is finished. One for which that fails keeps the others from nothing.
+///
+/// # Errors
+/// Before a folder is made: a run is there already, and `--resume` is not asked for; more files would be open than are allowed. Afterwards: none of
+/// the runs could be begun.
+pub(crate) fn start_each<P>(
+    plans: Vec<Plan<P>>,
+    arguments: &RunArguments,
+    mut start: impl FnMut(P, Found) -> Result<Entity>,
+) -> Result<Vec<Started>> {
+    if !arguments.resume {
+        plans.iter().try_for_each(|plan| refuse_existing(&arguments.out, &plan.run_id))?;
+    }
+    // A lock each, and the journals.
+    let kept: Vec<usize> = plans.iter().filter(|plan| !is_finished(&plan.run_id, arguments)).map(|plan| 1 + plan.tables.len()).collect();
+    open_files::allow(&arguments.out, kept.len(), kept.iter().sum(), arguments.common.threads())?;
+    let mut runs = Vec::new();
+    for Plan { run_id, tables, what } in plans {
+        let folder = RunFolder::place(&arguments.out, &run_id);
+        let found = Found::open(&run_id, &tables, arguments);
+        let begun = found.and_then(|found| if found.finished { Ok(None) } else { start(what, found).map(Some) });
+        runs.push(Started { run_id, folder, begun });
+    }
+    if runs.iter().any(|run| run.begun.is_ok()) {
+        return Ok(runs);
+    }
+    let mut errors = runs.into_iter().filter_map(|run| run.begun.err());
+    let first = errors.next().unwrap_or_else(|| Error::Internal("an experiment without runs".into()));
+    errors.for_each(|error| _ = exit::refused(&error));
+    Err(first)
+}
+
+fn start(world: &mut World, trained: Trained, found: Found) -> Result<Entity> {
+    let Trained { experiment, identity, inputs, bank, evaluators, parent } = trained;
+    let (run_id, folder) = (identity.run_id, found.folder.path().to_owned());
+    let features = world.get::<ClassBank>(bank).cloned().ok_or_else(|| Error::Internal("a class bank is gone".into()))?;
     if let Some(checkpoint) = &found.checkpoint {
         check_checkpoint(checkpoint, &architecture(&experiment, &features), &folder)?;
     }
@@ -254,8 +303,11 @@ fn start(world: &mut World, plan: Plan, arguments: &RunArguments) -> Result<Star
     }
     let model = spawn_model(world, bank, run_id.clone(), experiment, evaluators, begin)?;
     world.entity_mut(model).insert((kept, run));
-    Ok(Started { run_id, folder, entity: Some(model) })
+    Ok(model)
 }
+
+/// The status of a run that has seen all its sequences.
+const FINISHED: &str = "finished";
 
 /// A run's folder, and how far the run came in it before.
 pub(crate) struct Found {
@@ -277,7 +329,7 @@ impl Found {
         let RunStatus { status, seconds, tables: tallies, .. } = last_status(&folder, &mut warnings)?;
         let before = warnings.len();
         let saved = SavedTables::read(&folder, tables, &mut warnings)?;
-        let mut finished = status == "finished" && warnings.len() == before;
+        let mut finished = status == FINISHED && warnings.len() == before;
         if let (true, Some(what)) = (finished, saved.fault(&tallies.0)?) {
             warnings.push(format!("{}: it was finished, and now {what}", folder.path().display()));
             finished = false;
@@ -290,7 +342,7 @@ impl Found {
     /// Writes the experiment and opens the tables as they were when `from` sequences had been seen: what a run is kept with.
     pub(crate) fn go_on(self, toml: &str, from: u64) -> Result<(RunFolder, RunLog, Clock)> {
         for warning in self.warnings {
-            optogen::say::note(format!("warning: {warning}"));
+            say::note(format!("warning: {warning}"));
         }
         forget_recovery_points_after(&self.folder.recovery(), from)?;
         let log = RunLog::resume(&self.folder, &self.saved, from)?;

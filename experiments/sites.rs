@@ -4,10 +4,10 @@ use crate::cli::SitesArguments;
 use crate::toy;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
-use optogen::Result;
 use optogen::experiment::{Changes, Experiment, load};
 use optogen::site::{Axes, Site};
 use optogen::transformer::Architecture;
+use optogen::{Result, say};
 
 /// Prints the sites of an experiment's model; returns the exit code.
 ///
@@ -17,7 +17,7 @@ pub fn sites(arguments: &SitesArguments) -> Result<u8> {
     toy::refuse(&arguments.file)?;
     let experiments = load(&arguments.file, &Changes { scale: arguments.scale.as_deref(), sets: &arguments.sets, grids: &[] })?;
     if let Some(experiment) = experiments.first() {
-        print!("{}", listed(experiment));
+        say::answer(listed(experiment));
     }
     Ok(0)
 }

@@ -5,10 +5,11 @@ use crate::draw::{Axis, CLEARLY_APART, Figure, Legend, Panel, Series};
 use crate::identity::{Identity, tell_what_begins};
 use crate::inputs::{check_folders, found};
 use crate::logs::Rows;
-use crate::outcome::{Outcome, exit_code};
-use crate::run::{Found, Started, app_for, step_to_the_end};
+use crate::outcome::{Outcome, exit_code, show_each};
+use crate::run::{Found, Plan, app_for, start_each, step_to_the_end};
 use crate::search::Asked;
 use bevy_app::App;
+use bevy_ecs::entity::Entity;
 use bevy_ecs::world::World;
 use candle_core::Device;
 use comfy_table::presets::ASCII_HORIZONTAL_ONLY;
@@ -19,7 +20,7 @@ use optogen::experiment::{Input, has_table};
 use optogen::log::KeptRun;
 use optogen::memory::{Budget, product};
 use optogen::toy::{BYTES_A_DIMENSION, ToyExperiment, ToyStart, Vector, drawn_vectors};
-use optogen::{Error, Result};
+use optogen::{Cause, Error, Result, say};
 use optogen_data::read_toy_vectors;
 use optogen_systems::toy::spawn_toy;
 use std::path::{Path, PathBuf};
@@ -39,13 +40,10 @@ pub fn run(arguments: &RunArguments, extend: impl Fn(&mut App)) -> Result<u8> {
     let plans = plan(arguments)?;
     let mut app = app_for(arguments, &Device::Cpu, extend)?;
     let world = app.world_mut();
-    let mut runs = Vec::new();
-    for plan in plans {
-        runs.push(start(world, plan, arguments)?);
-    }
+    let runs = start_each(plans, arguments, |drawn, found| start(world, drawn, found))?;
     let outcomes = step_to_the_end(world, runs, &arguments.out)?;
-    tell(&outcomes, arguments.common.quiet)?;
-    Ok(exit_code(&outcomes))
+    let causes = tell(&outcomes, arguments.common.quiet);
+    Ok(exit_code(&outcomes, &causes))
 }
 
 /// That a file describes a toy model, for what is for transformers alone.
@@ -59,15 +57,16 @@ pub fn refuse(file: &Path) -> Result<()> {
     }
 }
 
-/// A run that can be done, checked before anything is written.
-struct Plan {
+/// What it takes to begin a run.
+struct Drawn {
     experiment: ToyExperiment,
     identity: Identity<ToyExperiment>,
     inputs: Vec<Input>,
     vectors: Vec<Vector>,
 }
 
-fn plan(arguments: &RunArguments) -> Result<Vec<Plan>> {
+/// The runs that can be done, checked before anything is written.
+fn plan(arguments: &RunArguments) -> Result<Vec<Plan<Drawn>>> {
     check_folders(&arguments.also.data)?;
     let asked: Asked<ToyExperiment> = Asked::of_file(&arguments.file, &arguments.changes())?;
     let drawn = asked.written.experiments.iter().filter(|one| one.toy.vectors.is_none());
@@ -76,19 +75,20 @@ fn plan(arguments: &RunArguments) -> Result<Vec<Plan>> {
     Budget::here()
         .fits(bytes, || format!("toy.dimensions: the vectors of {} runs", asked.written.experiments.len()))
         .map_err(|message| Error::input(&arguments.file, message))?;
-    let mut plans: Vec<Plan> = Vec::new();
+    let mut plans: Vec<Plan<Drawn>> = Vec::new();
     for written in &asked.written.experiments {
         let mut experiment = written.clone();
         let (vectors, inputs) = vectors(&mut experiment, &asked, &arguments.also.data)?;
         let identity = Identity::of(&arguments.out, &experiment, &inputs, asked.written.settled(written));
-        if plans.iter().any(|other| other.identity.run_id == identity.run_id) {
+        if plans.iter().any(|other| other.run_id == identity.run_id) {
             let message = format!("the sweep asks for the same run twice ({}): all that it reads is the same", identity.run_id);
             return Err(Error::Invalid(message));
         }
-        plans.push(Plan { experiment, identity, inputs, vectors });
+        let (run_id, tables) = (identity.run_id.clone(), experiment.tables());
+        plans.push(Plan { run_id, tables, what: Drawn { experiment, identity, inputs, vectors } });
     }
     if arguments.resume {
-        let launched: Vec<_> = plans.iter().map(|plan| plan.identity.launched(&plan.experiment, &plan.inputs)).collect();
+        let launched: Vec<_> = plans.iter().map(|Plan { what, .. }| what.identity.launched(&what.experiment, &what.inputs)).collect();
         tell_what_begins(&arguments.out, &launched, arguments.common.quiet)?;
     }
     Ok(plans)
@@ -117,44 +117,41 @@ fn vectors(experiment: &mut ToyExperiment, asked: &Asked<ToyExperiment>, data: &
     Ok((vectors, vec![Input { key: "toy.vectors".into(), path: file, sha256: Some(found.sha256) }]))
 }
 
-fn start(world: &mut World, plan: Plan, arguments: &RunArguments) -> Result<Started> {
-    let Plan { experiment, identity, inputs, vectors } = plan;
+fn start(world: &mut World, drawn: Drawn, found: Found) -> Result<Entity> {
+    let Drawn { experiment, identity, inputs, vectors } = drawn;
     let (experiment, run_id) = (&experiment, identity.run_id);
-    let found = Found::open(&run_id, &experiment.tables(), arguments)?;
-    let folder = found.folder.path().to_owned();
-    if found.finished {
-        return Ok(Started { run_id, folder, entity: None });
-    }
     let start = match &found.checkpoint {
-        Some(checkpoint) => ToyStart::from_checkpoint(experiment, checkpoint, &folder)?,
+        Some(checkpoint) => ToyStart::from_checkpoint(experiment, checkpoint, found.folder.path())?,
         None => ToyStart::initial(experiment, vectors)?,
     };
     let run = Run { run_id: run_id.clone(), inputs, ..identity.former.as_ref().unwrap_or(experiment).run() };
     let kept = found.go_on(&run.toml, start.steps)?;
     let entity = spawn_toy(world, experiment, start);
     world.entity_mut(entity).insert((kept, run));
-    Ok(Started { run_id, folder, entity: Some(entity) })
+    Ok(entity)
 }
 
-/// Draws each run's loss, and prints where they ended.
-fn tell(outcomes: &[Outcome], quiet: bool) -> Result<()> {
-    let mut rows = Vec::new();
-    for outcome in outcomes {
+/// Draws each run's loss, and prints where they ended; returns whose it is to mend what could not be shown.
+fn tell(outcomes: &[Outcome], quiet: bool) -> Vec<Cause> {
+    let (mut rows, mut pictures) = (Vec::new(), Vec::new());
+    let causes = show_each(outcomes, |outcome| {
         let kept = KeptRun::open(&outcome.folder)?;
         let train = Rows::of(&kept, &outcome.folder, "train")?;
         let losses: Vec<(f64, f64)> = train.numbers("sequences")?.into_iter().zip(train.numbers("loss")?).collect();
         let mut row = vec![("loss".to_owned(), losses.last().map_or(f64::NAN, |point| point.1))];
         row.extend(last_measures(&Rows::of(&kept, &outcome.folder, "measures")?)?);
-        rows.push((outcome.run_id.as_str(), row));
+        rows.push((outcome.run_id.clone(), row));
         let panel = Panel::new(Axis::of("steps"), Axis::of("loss"));
         let panel = panel.with(vec![Series::line("loss", losses, CLEARLY_APART[0])]).legend(Legend::Ends);
         Figure::of(&outcome.run_id, panel).save(&outcome.folder, "losses")?;
+        pictures.push(outcome.folder.join("losses.png"));
+        Ok(())
+    });
+    if !quiet && !rows.is_empty() {
+        say::answer(ends(&rows));
+        pictures.iter().for_each(|picture| say::answer(format!("{}\n", picture.display())));
     }
-    if !quiet {
-        print!("{}", ends(&rows));
-        outcomes.iter().for_each(|outcome| println!("{}", outcome.folder.join("losses.png").display()));
-    }
-    Ok(())
+    causes
 }
 
 /// What was measured last of the whole model, and how far each vector is from its direction.
@@ -167,7 +164,7 @@ fn last_measures(measures: &Rows) -> Result<Vec<(String, f64)>> {
 }
 
 /// The ends of runs as a table, with a line's end after the last line.
-fn ends(rows: &[(&str, Vec<(String, f64)>)]) -> String {
+fn ends<N: AsRef<str>>(rows: &[(N, Vec<(String, f64)>)]) -> String {
     let mut names: Vec<&str> = Vec::new();
     for (name, _) in rows.iter().flat_map(|(_, row)| row) {
         if !names.contains(&name.as_str()) {
@@ -180,7 +177,7 @@ fn ends(rows: &[(&str, Vec<(String, f64)>)]) -> String {
     table.set_header(std::iter::once(Cell::new("run")).chain(names.iter().map(|name| right(name.replace([' ', '_'], "\n")))));
     for (run, row) in rows {
         let value = |name: &&str| row.iter().find(|(own, _)| own == name).map_or(String::new(), |(_, value)| format!("{value:.6}"));
-        table.add_row(std::iter::once(Cell::new(run)).chain(names.iter().map(|name| right(value(name)))));
+        table.add_row(std::iter::once(Cell::new(run.as_ref())).chain(names.iter().map(|name| right(value(name)))));
     }
     table.column_iter_mut().for_each(|column| _ = column.set_padding((0, 1)));
     format!("{}\n", table.trim_fmt())

@@ -17,7 +17,7 @@ use crate::heads::HeadMeasures;
 use crate::metrics::Metrics;
 use crate::sampler::{Exhaustive, SequenceSampler, Sequences};
 use crate::transformer::Tokens;
-use crate::{Error, Result};
+use crate::{Cause, Error, Result};
 use bevy_ecs::prelude::{Component, Entity};
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
@@ -72,8 +72,19 @@ pub enum Status {
     Diverged,
     /// It was asked to stop, and can be resumed.
     Interrupted,
-    /// It could not go on, for this reason.
-    Failed(String),
+    /// It could not go on.
+    Failed {
+        /// Why.
+        why: String,
+        /// Whose it is to mend.
+        cause: Cause,
+    },
+}
+
+impl From<&Error> for Status {
+    fn from(error: &Error) -> Self {
+        Self::Failed { why: error.to_string(), cause: error.cause() }
+    }
 }
 
 /// The cohort that a model steps with.
@@ -233,7 +244,7 @@ impl EvaluatorSequences {
     /// # Errors
     /// There is no bank.
     pub fn tokens(&self, bank: Option<&ClassBank>, device: &Device) -> Result<Tokens> {
-        let bank = || bank.ok_or_else(|| Error::Invalid("an evaluator has no class bank".into()));
+        let bank = || bank.ok_or_else(|| Error::Internal("an evaluator has no class bank".into()));
         let all = |sequences: &Sequences| 0..sequences.labels.len() / sequences.pairs;
         match self {
             Self::Given(tokens) => Ok(tokens.clone()),

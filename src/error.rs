@@ -53,7 +53,28 @@ pub enum Error {
     Parquet(#[from] parquet::errors::ParquetError),
 }
 
+/// Whose an error is to mend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// What was asked for: the command line, the experiment file, or a file that one of them names.
+    Request,
+    /// The disk or the file system, or what became of a file on it.
+    Disk,
+    /// This program.
+    Program,
+}
+
 impl Error {
+    /// Whose it is to mend. What a library says of a file that failed is the disk's.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Error::Invalid(_) | Error::Input { .. } | Error::InUse(_) => Cause::Request,
+            Error::File { .. } | Error::Damaged { .. } => Cause::Disk,
+            _ if io_error(self).is_some() => Cause::Disk,
+            _ => Cause::Program,
+        }
+    }
+
     /// For `map_err` on file operations.
     pub fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
         move |source| Error::File { path: path.to_owned(), source }
@@ -79,5 +100,36 @@ impl Error {
     /// A file of a run that does not hold what it should.
     pub fn damaged(path: &Path, message: impl Into<String>) -> Error {
         Error::Damaged { path: path.to_owned(), message: message.into() }
+    }
+}
+
+/// The error of a file that is behind another one.
+fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::io::Error> {
+    std::iter::successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::error::ArrowError;
+    use parquet::errors::ParquetError;
+    use std::io;
+
+    /// The code of a full disk.
+    const FULL: i32 = 28;
+
+    #[test]
+    fn a_full_disk_is_found_behind_what_a_library_says() {
+        let full = || io::Error::from_raw_os_error(FULL);
+        for error in [
+            Error::from(ArrowError::from(full())),
+            Error::from(ParquetError::from(full())),
+            Error::from(ParquetError::External(Box::new(ArrowError::from(full())))),
+            Error::file(Path::new("train.parquet"))(full()),
+        ] {
+            assert_eq!(error.cause(), Cause::Disk, "{error}");
+        }
+        assert_eq!(Error::from(ArrowError::ComputeError("one and one is three".into())).cause(), Cause::Program);
+        assert_eq!(Error::InUse("run=a".into()).cause(), Cause::Request);
     }
 }

@@ -16,6 +16,7 @@ pub mod gate;
 pub mod gpu;
 pub mod gradients;
 pub mod heads;
+mod lock_file;
 pub mod log;
 pub mod look;
 pub mod memory;
@@ -33,4 +34,4 @@ pub mod toy;
 pub mod transformer;
 pub mod weights;
 
-pub use error::{Error, Result};
+pub use error::{Cause, Error, Result};

@@ -1,9 +1,15 @@
 //! A run's folder `OUT/run=<id>/`, and that only one process writes to it.
 
-use crate::{Error, Result, durable};
+use crate::lock_file::LockFile;
+use crate::{Error, Result, durable, say};
 use bevy_ecs::component::Component;
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+/// The file that stands in for flock where the file system has none.
+const EXCLUSIVE: &str = "lock.exclusive";
 
 /// A run folder, locked while this lives.
 #[derive(Component, Debug)]
@@ -11,27 +17,42 @@ pub struct RunFolder {
     path: PathBuf,
     run_id: String,
     _lock: File,
+    _exclusive: Option<LockFile>,
 }
 
 impl RunFolder {
+    /// Where the folder of a run lies below `out`.
+    pub fn place(out: &Path, run_id: &str) -> PathBuf {
+        out.join(format!("run={run_id}"))
+    }
+
     /// Opens the folder of a run below `out`, and makes it where it is not there.
     ///
     /// # Errors
     /// It cannot be written; another process writes to it; a run is in it already, and `resume` is not asked for.
     pub fn open(out: &Path, run_id: &str, resume: bool) -> Result<Self> {
-        let path = out.join(format!("run={run_id}"));
-        fs::create_dir_all(&path).map_err(Error::file(&path))?;
+        let path = Self::place(out, run_id);
+        fs::create_dir_all(&path).map_err(|error| match error.kind() {
+            // What --out names is, or lies below, a file.
+            ErrorKind::NotADirectory | ErrorKind::AlreadyExists => Error::input(&path, error.to_string()),
+            _ => Error::file(&path)(error),
+        })?;
         let lock_path = path.join("lock");
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(Error::file(&lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
+        let locked = match lock.try_lock() {
+            Ok(()) => true,
             Err(TryLockError::WouldBlock) => return Err(Error::InUse(path)),
+            Err(TryLockError::Error(error)) if is_unknown(&error) => {
+                warn_once(&path, &error);
+                false
+            }
             Err(TryLockError::Error(source)) => return Err(Error::File { path: lock_path, source }),
-        }
-        let folder = Self { path, run_id: run_id.into(), _lock: lock };
-        if !resume && folder.table("run").exists() {
-            let message = format!("{}: a run is there already; go on with --resume, or choose another --out", folder.path.display());
-            return Err(Error::Invalid(message));
+        };
+        // Where it is there, a machine that knows no flock may be at work.
+        let exclusive = if locked && !path.join(EXCLUSIVE).exists() { None } else { Some(LockFile::take(&path, EXCLUSIVE)?) };
+        let folder = Self { path, run_id: run_id.into(), _lock: lock, _exclusive: exclusive };
+        if !resume {
+            refuse_existing(out, run_id)?;
         }
         for place in [folder.path.clone(), folder.checkpoints(), folder.recovery(), folder.journals()] {
             durable::remove_temporaries(&place)?;
@@ -68,6 +89,34 @@ impl RunFolder {
     pub fn recovery(&self) -> PathBuf {
         self.path.join("recovery")
     }
+}
+
+/// That no run of this name lies below `out`.
+///
+/// # Errors
+/// One does.
+pub fn refuse_existing(out: &Path, run_id: &str) -> Result<()> {
+    let path = RunFolder::place(out, run_id);
+    match path.join("run.parquet").exists() {
+        true => Err(Error::Invalid(format!("{}: a run is there already; go on with --resume, or choose another --out", path.display()))),
+        false => Ok(()),
+    }
+}
+
+/// Whether a file system does not know flock: Lustre without its option, NFS without a lock daemon, and some others.
+fn is_unknown(error: &io::Error) -> bool {
+    use nix::errno::Errno::{ENOLCK, ENOSYS, EOPNOTSUPP};
+    // ENOTSUP is another number on some systems; its kind is that of all of them.
+    error.kind() == ErrorKind::Unsupported || [ENOLCK, ENOSYS, EOPNOTSUPP].iter().any(|code| error.raw_os_error() == Some(*code as i32))
+}
+
+/// Many runs are opened in one place.
+fn warn_once(path: &Path, error: &io::Error) {
+    static WARNED: Once = Once::new();
+    WARNED.call_once(|| {
+        let instead = "so a file lock.exclusive in each run folder keeps other processes out";
+        say::note(format!("warning: {}: files cannot be locked there ({error}), {instead}", path.display()));
+    });
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub fn measure(transformer: &Transformer, member: usize, features: Option<&Tenso
     let parameters = transformer.parameters().of_member(member)?;
     let get = |name: String| -> Result<Tensor> {
         let found = parameters.iter().find(|entry| entry.0 == name).map(|entry| entry.1.to_dtype(DType::F64));
-        Ok(found.ok_or_else(|| Error::Invalid(format!("there is no parameter {name}")))??)
+        Ok(found.ok_or_else(|| Error::Internal(format!("there is no parameter {name}")))??)
     };
     let mut all = Vec::new();
     let mut outputs: Vec<Vec<Tensor>> = Vec::new();

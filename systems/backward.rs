@@ -81,7 +81,7 @@ pub(crate) fn differentiate(
             };
             (loss, spread)
         }
-        (Losses::Fused(_), None) => return Err(Error::Invalid("the memory of the fused step is gone".into())),
+        (Losses::Fused(_), None) => return Err(Error::Internal("the memory of the fused step is gone".into())),
     };
     if !decays.is_empty() {
         loss.add(&gradients.add_norm_penalty(parameters, decays)?)?;
@@ -93,7 +93,7 @@ pub(crate) fn differentiate(
 /// The mean over micro-batches, for each member.
 fn mean_losses(parts: &[Tensor]) -> Result<Numbers> {
     let count = parts.len() as f64;
-    let [first, rest @ ..] = parts else { return Err(Error::Invalid("a batch is gone".into())) };
+    let [first, rest @ ..] = parts else { return Err(Error::Internal("a batch is gone".into())) };
     let mut mean = Numbers::of(first)?.over(count)?;
     for part in rest {
         mean.add(&Numbers::of(part)?.over(count)?)?;

@@ -1,6 +1,6 @@
 //! Work for a thread that has nothing else to do: there are such where fewer cohorts step than there are threads.
 
-use optogen::{Error, Result};
+use optogen::Result;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Work that is done elsewhere, and then its result.
@@ -43,12 +43,20 @@ impl Elsewhere<Result<()>> {
     /// Has something written, on a thread of its own: it waits for the disk most of the time, and would keep others from theirs.
     pub fn write(work: impl FnOnce() -> Result<()> + Send + 'static) -> Self {
         let place = Arc::new(Mutex::new(None));
-        let own = place.clone();
-        let thread = std::thread::Builder::new().name("optogen-writes".into()).spawn(move || Self::put(&own, work()));
-        if let Err(error) = thread {
-            Self::put(&place, Err(Error::Invalid(format!("there is no thread to write on: {error}"))));
+        let write = Arc::new(Mutex::new(Some(work)));
+        let (own, there) = (place.clone(), write.clone());
+        // Where the system gives no further thread, it is written here.
+        if std::thread::Builder::new().name("optogen-writes".into()).spawn(move || Self::write_to(&own, &there)).is_err() {
+            Self::write_to(&place, &write);
         }
         Self(place)
+    }
+
+    fn write_to<W: FnOnce() -> Result<()>>(place: &Mutex<Option<Result<()>>>, work: &Mutex<Option<W>>) {
+        let work = work.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(work) = work {
+            Self::put(place, work());
+        }
     }
 }
 

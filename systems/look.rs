@@ -138,7 +138,7 @@ impl Seen {
         let mut rows = Rows::new(sequences, during);
         for (place, chunks) in self.0 {
             let whole = match chunks.len() {
-                1 => chunks.into_iter().next().ok_or_else(|| Error::Invalid("a hook saw nothing".into()))?,
+                1 => chunks.into_iter().next().ok_or_else(|| Error::Internal("a hook saw nothing".into()))?,
                 // Positions are the same for all sequences.
                 _ if hook.spec.site.axes() == optogen::site::Axes::Positions => chunks[0].clone(),
                 _ if hook.spec.gradient => {

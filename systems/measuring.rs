@@ -88,7 +88,7 @@ impl Measuring<'_> {
             let logits = match (&self.way, &mut fused) {
                 (Way::Fused(fusible), Some(fused)) => self.fused(fused, &input, fusible, &labels, &mut measured)?,
                 (Way::Gate(plan, now), _) => self.gated(&input, plan, now, &labels, &mut measured)?,
-                (Way::Fused(_), None) => return Err(Error::Invalid("a fused pass is gone".into())),
+                (Way::Fused(_), None) => return Err(Error::Internal("a fused pass is gone".into())),
             };
             measured.metrics.append(&logits.squeeze(0)?, &labels)?;
         }
@@ -139,7 +139,7 @@ impl Measuring<'_> {
     fn attributions(&self, seen: &[(Place, Tensor)], last: Place, labels: &Tensor) -> Result<Vec<f64>> {
         let at = |place: Place| -> Result<_> {
             let found = seen.iter().find(|(own, _)| *own == place).map(|(_, value)| value.squeeze(0));
-            Ok(found.ok_or_else(|| Error::Invalid(format!("{} was not seen", place.0.name())))??)
+            Ok(found.ok_or_else(|| Error::Internal(format!("{} was not seen", place.0.name())))??)
         };
         let last = at(last)?;
         let mut all = Vec::new();

@@ -5,6 +5,7 @@ use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use optogen::components::{Active, Members, Progress, Status};
+use optogen::say;
 use optogen::steps::Steps;
 use optogen::toy::ToyModel;
 use std::io::IsTerminal;
@@ -77,8 +78,10 @@ fn report(mut display: ResMut<Display>, cohorts: Query<Told>, models: Query<&Sta
     let counted = if cohorts.iter().all(|(.., toy)| toy) { "steps" } else { "sequences" };
     let mut message = format!("{seen} of {total} {counted}");
     if seen > first {
-        let left = HumanDuration(Duration::from_secs_f64((total - seen) as f64 / rate));
-        message += &format!(", {rate:.0} a second, {}", if done { how_it_ended(&models).into() } else { format!("{left} left") });
+        // Of a run that would take longer than there is time to speak of, nothing is said.
+        let left = Duration::try_from_secs_f64(total.saturating_sub(seen) as f64 / rate).map(HumanDuration);
+        let left = left.map_or_else(|_| String::new(), |left| format!(", {left} left"));
+        message += &format!(", {rate:.0} a second{}", if done { format!(", {}", how_it_ended(&models)) } else { left });
     }
     if !losses.is_empty() {
         message += &format!(", loss {:.4}", losses.iter().sum::<f64>() / losses.len() as f64);
@@ -95,7 +98,7 @@ fn report(mut display: ResMut<Display>, cohorts: Query<Told>, models: Query<&Sta
                 bar.finish();
             }
         }
-        None => eprintln!("{message}"),
+        None => say::note(message),
     }
     display.last = Some(now);
 }

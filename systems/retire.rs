@@ -36,7 +36,7 @@ fn judge(
         if *status != Status::Running {
             continue;
         } else if let Some(error) = trouble.error() {
-            *status = Status::Failed(error.to_string());
+            *status = Status::from(error);
         } else if progress.sequences >= progress.total {
             *status = Status::Finished;
         } else if stop.made() && !underway && steps.is_none_or(Steps::all_read) {
@@ -56,9 +56,20 @@ fn retire(world: &mut World) {
     let done: Vec<Entity> = done.iter(world).filter(|(_, status)| **status != Status::Running).map(|(entity, _)| entity).collect();
     for model in done {
         let closed = close(world, model);
-        if let (Err(error), Some(mut status)) = (closed, world.get_mut::<Status>(model)) {
-            *status = Status::Failed(error.to_string());
-        }
+        failed(world, model, closed);
+        // Also where its tables could not be closed: its row says so, if that can be written.
+        let row = write_row(world, model);
+        failed(world, model, row);
+        world.entity_mut(model).remove::<RunFolder>();
+    }
+}
+
+/// A model that something went wrong with at the end has failed, of what went wrong with it first.
+fn failed(world: &mut World, model: Entity, result: Result<()>) {
+    if let (Err(error), Some(mut status)) = (result, world.get_mut::<Status>(model))
+        && !matches!(*status, Status::Failed { .. })
+    {
+        *status = Status::from(&error);
     }
 }
 
@@ -66,13 +77,9 @@ fn close(world: &mut World, model: Entity) -> Result<()> {
     let Some(log) = world.entity_mut(model).take::<RunLog>() else { return Ok(()) };
     let journalled = world.get_mut::<Journalling>(model).map_or(Ok(()), |mut journalling| journalling.0.settle(true));
     let written = world.get_mut::<Writing>(model).map_or(Ok(()), |mut writing| writing.0.settle(true));
-    if let (Err(error), Some(mut status)) = (journalled.and(written), world.get_mut::<Status>(model)) {
-        *status = Status::Failed(error.to_string());
-    }
+    failed(world, model, journalled.and(written));
     let tallies = each(log.close()?, Closing::finish).into_iter().collect::<Result<_>>()?;
     world.entity_mut(model).insert(Tallies(tallies));
-    write_row(world, model)?;
-    world.entity_mut(model).remove::<RunFolder>();
     Ok(())
 }
 
@@ -91,7 +98,7 @@ pub fn write_row(world: &World, model: Entity) -> Result<()> {
         Status::Finished => ("finished", None),
         Status::Diverged => ("diverged", None),
         Status::Interrupted => ("interrupted", None),
-        Status::Failed(message) => ("failed", Some(message.clone())),
+        Status::Failed { why, .. } => ("failed", Some(why.clone())),
     };
     let row = RunRow {
         status: word.into(),

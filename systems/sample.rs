@@ -61,7 +61,7 @@ pub(crate) struct Sources<'w, 's> {
 impl Sources<'_, '_> {
     /// Those of a cohort's members.
     pub fn of(&self, members: &Members) -> Result<Vec<Source<'_>>> {
-        let lost = |_| Error::Invalid("a model has lost its stream or its class bank".into());
+        let lost = |_| Error::Internal("a model has lost its stream or its class bank".into());
         let own = members.iter().map(|member| {
             let (stream, of) = self.streams.get(self.models.get(member).map_err(lost)?.stream()).map_err(lost)?;
             Ok((&stream.0, self.banks.get(of.0).map_err(lost)?))

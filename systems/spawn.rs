@@ -93,6 +93,20 @@ fn check_labels(who: &str, labels: usize, experiment: &Experiment) -> Result<()>
     Ok(())
 }
 
+/// That an experiment's training sequences can be drawn, and that the model has an output for each of their labels.
+///
+/// # Errors
+/// They cannot, or it has not.
+pub fn check_training(experiment: &Experiment) -> Result<()> {
+    training(experiment).map(drop)
+}
+
+fn training(experiment: &Experiment) -> Result<SequenceSampler> {
+    let sampler = SequenceSampler::training(experiment)?;
+    check_labels("training", sampler.labels(), experiment)?;
+    Ok(sampler)
+}
+
 /// Spawns a model with its stream and evaluators; it trains once it is in a cohort.
 ///
 /// # Errors
@@ -105,8 +119,7 @@ pub fn spawn_model(
     evaluators: Vec<Evaluator>,
     start: StartingPoint,
 ) -> Result<Entity> {
-    let sampler = SequenceSampler::training(&experiment)?;
-    check_labels("training", sampler.labels(), &experiment)?;
+    let sampler = training(&experiment)?;
     let moments = start.moments.clone();
     let (run, evaluations) = (experiment.run(run_id), Schedule::evaluation(&experiment));
     let model = world.spawn((run, Model { experiment, evaluations }, Status::Running, start)).id();
@@ -224,7 +237,7 @@ struct Recipe {
 }
 
 fn lost() -> Error {
-    Error::Invalid("a model has lost its stream, its class bank or its starting point".into())
+    Error::Internal("a model has lost its stream, its class bank or its starting point".into())
 }
 
 impl Recipe {

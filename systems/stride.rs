@@ -140,7 +140,7 @@ impl SteppingItem<'_, '_> {
         laps.begin();
         next_batch(self.members, &self.progress, self.transformer, self.ahead, &mut self.batch, sources)?;
         laps.end(Stage::Sample);
-        let [whole] = &self.batch.parts[..] else { return Err(Error::Invalid("a batch is gone".into())) };
+        let [whole] = &self.batch.parts[..] else { return Err(Error::Internal("a batch is gone".into())) };
         let losses = Losses::Fused(fused_step(&mut self.fused, self.transformer, whole, fusible)?);
         laps.end(Stage::Forward);
         let step = differentiate(sequences, losses, Some(&self.fused), decays, self.transformer, &mut self.gradients)?;

@@ -41,7 +41,7 @@ pub(crate) fn descend(
     steps: &mut Steps,
     progress: &mut Progress,
 ) -> Result<()> {
-    let step = steps.unread.last_mut().ok_or_else(|| Error::Invalid("the numbers of a step are gone".into()))?;
+    let step = steps.unread.last_mut().ok_or_else(|| Error::Internal("the numbers of a step are gone".into()))?;
     step.learning_rate = optimiser.rates();
     step.grad_norm = optimiser.descend(transformer.parameters(), gradients)?;
     progress.sequences += progress.batch as u64;

@@ -187,7 +187,7 @@ fn a_checkpoint_of_another_model_is_refused() {
     fs::remove_dir_all(narrow_run).unwrap();
     fs::rename(wide_run, narrow_run).unwrap();
     fs::remove_file(narrow_run.join("run.parquet")).unwrap();
-    let message = PROGRAM.refused(2, &short(&narrow, &["--set", "model.width=32", "--resume"]));
+    let message = PROGRAM.refused(74, &short(&narrow, &["--set", "model.width=32", "--resume"]));
     assert_eq!(
         message,
         format!(

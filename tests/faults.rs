@@ -69,7 +69,7 @@ fn a_failed_replay_is_advised_to_be_replayed() {
     let whole = fs::read(&weights).unwrap();
     fs::write(&weights, &whole[1..]).unwrap();
     let arguments = ["replay", &run, "--out", &again, "--set", "evaluation.sequences=10", "--spread", "6", "--quiet"];
-    let message = PROGRAM.refused(1, &arguments);
+    let message = PROGRAM.refused(74, &arguments);
     let advised = format!("again: optogen replay {run} --set evaluation.sequences=10 --spread 6 --out '{again}' --resume");
     assert!(message.contains("at-000000001280") && message.contains(&advised), "{message}");
     fs::write(&weights, whole).unwrap();

@@ -51,7 +51,7 @@ fn a_run_killed_at_ten_random_moments_ends_in_the_same_bytes() {
 
 #[test]
 fn a_run_asked_to_stop_saves_and_exits_with_the_resumable_code() {
-    for signal in ["TERM", "USR1", "INT"] {
+    for signal in ["TERM", "USR1", "INT", "HUP", "USR2", "XCPU"] {
         let home = tempfile::tempdir().unwrap();
         let out = home.path().to_str().unwrap();
         let mut child = PROGRAM.start(&arguments(out));

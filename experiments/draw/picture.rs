@@ -219,7 +219,7 @@ fn write(path: &Path, fill: impl FnOnce(&Path) -> std::io::Result<()>) -> Result
     let ending = format!(".{}", path.extension().unwrap_or_default().display());
     let written = || {
         let mut builder = tempfile::Builder::new();
-        builder.prefix(".writing-").suffix(&ending).permissions(Permissions::from_mode(0o644));
+        builder.prefix(".writing-").suffix(&ending).permissions(Permissions::from_mode(0o666));
         let temporary = builder.tempfile_in(path.parent().unwrap_or(Path::new(".")))?.into_temp_path();
         fill(&temporary)?;
         File::open(&temporary)?.sync_all()?;

@@ -9,9 +9,10 @@ pub mod toy;
 
 use crate::cli::FiguresArguments;
 use crate::draw::Figure;
+use crate::exit::code_of;
 use crate::logs::{Run, folders_in, runs_in};
 use clap::ValueEnum;
-use optogen::{Error, Result};
+use optogen::{Cause, Error, Result, say};
 use std::path::{Path, PathBuf};
 use tables::{Column, Table};
 
@@ -114,25 +115,31 @@ pub fn figures(arguments: &FiguresArguments) -> Result<u8> {
         return Err(Error::Invalid(format!("{}: there is no such folder of runs", arguments.runs.display())));
     }
     std::fs::create_dir_all(&arguments.out).map_err(Error::file(&arguments.out))?;
-    let mut drawn = 0;
+    let (mut drawn, mut code) = (0, 0);
     for entry in arguments.paper.entries() {
         let missing = runs.missing(entry.needs)?;
         if !missing.is_empty() {
-            eprintln!("{}: not drawn, there are no runs in {}; make them with", entry.name, places(&arguments.runs, &missing));
-            missing.iter().for_each(|folder| eprintln!("  {}", arguments.paper.command(folder, &arguments.runs)));
+            say::note(format!("{}: not drawn, there are no runs in {}; make them with", entry.name, places(&arguments.runs, &missing)));
+            missing.iter().for_each(|folder| say::note(format!("  {}", arguments.paper.command(folder, &arguments.runs))));
             continue;
         }
         match (entry.make)(&runs) {
             Ok(product) => {
                 write(product, &arguments.out, entry.name)?;
-                println!("{}", arguments.out.join(entry.name).display());
+                say::answer(format!("{}\n", arguments.out.join(entry.name).display()));
                 drawn += 1;
             }
             // The others do not need this one's runs.
-            Err(error) => eprintln!("{}: not drawn: {error}", entry.name),
+            Err(error) => {
+                say::note(format!("{}: not drawn: {error}", entry.name));
+                // That a run is not what a figure is of, or a measure not in it, leaves the others as they are.
+                if error.cause() != Cause::Request {
+                    code = code_of(error.cause());
+                }
+            }
         }
     }
-    Ok(if drawn > 0 { 0 } else { 2 })
+    Ok(if drawn == 0 && code == 0 { 2 } else { code })
 }
 
 fn places(root: &Path, names: &[&str]) -> String {

@@ -11,7 +11,7 @@ use crate::figures::numbers;
 use crate::figures::tables::Table;
 use crate::logs::{Points, Run, runs_in};
 use clap::ValueEnum;
-use optogen::{Error, Result};
+use optogen::{Error, Result, say};
 
 /// A way to look at runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -73,7 +73,7 @@ pub fn plot(arguments: &PlotArguments) -> Result<u8> {
         View::Traces => examples::traces(one(&runs, arguments)?, arguments)?,
         View::Worst => {
             let table = examples::worst(one(&runs, arguments)?, arguments)?;
-            print!("{}", table.markdown());
+            say::answer(table.markdown());
             return write(Drawn::Table(table), arguments);
         }
     };
@@ -87,11 +87,11 @@ fn write(drawn: Drawn, arguments: &PlotArguments) -> Result<u8> {
         Drawn::Figure(figure) => {
             figure.save(&arguments.out, &name)?;
             numbers(&figure).save_rows(&arguments.out, &name)?;
-            println!("{}", arguments.out.join(format!("{name}.png")).display());
+            say::answer(format!("{}\n", arguments.out.join(format!("{name}.png")).display()));
         }
         Drawn::Table(table) => {
             table.save(&arguments.out, &name)?;
-            println!("{}", arguments.out.join(format!("{name}.md")).display());
+            say::answer(format!("{}\n", arguments.out.join(format!("{name}.md")).display()));
         }
     }
     Ok(0)

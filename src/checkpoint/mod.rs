@@ -242,7 +242,7 @@ fn serialised(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
         Ok((name.as_str(), tensor.dims().to_vec(), bytes))
     });
     let owned: Vec<(&str, Vec<usize>, Vec<u8>)> = views.collect::<Result<_>>()?;
-    let refused = |error: safetensors::SafeTensorError| Error::Invalid(error.to_string());
+    let refused = |error: safetensors::SafeTensorError| Error::Internal(error.to_string());
     let views = owned.iter().map(|(name, shape, bytes)| {
         Ok((*name, safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes).map_err(refused)?))
     });

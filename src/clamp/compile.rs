@@ -91,7 +91,7 @@ impl Builder<'_> {
         let clean = PassSpec { name: CLEAN.into(), input: None, donor: None };
         let known = member.passes.iter().find(|pass| pass.name == name);
         let spec = known.or((name == CLEAN).then_some(&clean)).cloned();
-        let spec = spec.ok_or_else(|| Error::Invalid(format!("there is no pass \"{name}\"")))?;
+        let spec = spec.ok_or_else(|| Error::Internal(format!("there is no pass \"{name}\"")))?;
         self.pass(Some(&spec))
     }
 

@@ -64,7 +64,7 @@ impl Donors {
 
     /// The donor of a checkpoint.
     pub fn get(&self, path: &Path) -> Result<&Arc<Donor>> {
-        self.0.get(path).ok_or_else(|| Error::Invalid(format!("the donor {} was not loaded", path.display())))
+        self.0.get(path).ok_or_else(|| Error::Internal(format!("the donor {} was not loaded", path.display())))
     }
 }
 

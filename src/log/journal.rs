@@ -16,9 +16,8 @@ use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Cursor, Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8] = b"OPTOGEN JOURNAL\n";
@@ -51,10 +50,7 @@ impl Journal {
     /// A new journal, in place of one of that name. It is there with its header or not at all.
     pub fn create(path: &Path, table: &str, run_id: &str, sealed_rows: u64, schema: &SchemaRef) -> Result<Self> {
         let folder = path.parent().unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        // As any new file: the umask decides.
-        builder.prefix(durable::TEMPORARY).permissions(Permissions::from_mode(0o666));
-        let temporary = builder.tempfile_in(folder).map_err(Error::file(path))?;
+        let temporary = durable::temporary_file(folder).map_err(Error::file(path))?;
         let mut file = BufWriter::new(temporary.reopen().map_err(Error::file(path))?);
         let header = Header { table: table.into(), run_id: run_id.into(), sealed_rows };
         let header = serde_json::to_vec(&header).map_err(|error| Error::Internal(error.to_string()))?;

@@ -43,7 +43,7 @@ impl ToyModel {
     /// They are not as many as its kind has.
     pub fn new(experiment: &ToyExperiment, vectors: Vec<Vector>) -> Result<Self> {
         let toy = &experiment.toy;
-        let wrong = |vectors: Vec<Vector>| Error::Invalid(format!("toy.kind: {} vectors do not make this kind", vectors.len()));
+        let wrong = |vectors: Vec<Vector>| Error::Internal(format!("toy.kind: {} vectors do not make this kind", vectors.len()));
         Ok(match toy.kind {
             ToyKind::TensorProduct => Self::TensorProduct(vectors.try_into().map_err(wrong)?),
             ToyKind::Coopetition => {

@@ -16,12 +16,12 @@ impl Parameters {
     /// # Errors
     /// There is no model, or they differ in names or shapes.
     pub fn stack(models: &[Vec<(String, Tensor)>], device: &Device) -> Result<Self> {
-        let Some(first) = models.first() else { return Err(Error::Invalid("a cohort needs a model".into())) };
+        let Some(first) = models.first() else { return Err(Error::Internal("a cohort needs a model".into())) };
         let entries = first.iter().enumerate().map(|(index, (name, _))| {
             let parts: Vec<&Tensor> =
                 models.iter().filter_map(|model| Some(&model.get(index).filter(|entry| entry.0 == *name)?.1)).collect();
             if parts.len() != models.len() {
-                return Err(Error::Invalid(format!("the models of a cohort do not all have a parameter {name}")));
+                return Err(Error::Internal(format!("the models of a cohort do not all have a parameter {name}")));
             }
             Ok((name.clone(), Var::from_tensor(&Tensor::stack(&parts, 0)?.to_device(device)?)?))
         });
@@ -53,7 +53,7 @@ impl Parameters {
     /// The tensor of a parameter, which follows it through training.
     pub fn get(&self, name: &str) -> Result<Tensor> {
         let found = self.entries.iter().find(|entry| entry.0 == name);
-        found.map(|entry| entry.1.as_tensor().clone()).ok_or_else(|| Error::Invalid(format!("there is no parameter {name}")))
+        found.map(|entry| entry.1.as_tensor().clone()).ok_or_else(|| Error::Internal(format!("there is no parameter {name}")))
     }
 
     /// The type of number.
