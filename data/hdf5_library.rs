@@ -42,7 +42,8 @@ pub(crate) fn lacking_room(kept: usize) -> Option<usize> {
 
 /// Opens a file that lies in memory, for reading, under a name. The library keeps a copy of it until it is closed.
 pub(crate) fn open_image(name: &str, image: &[u8]) -> Result<File> {
-    let name = c_string(name)?;
+    // A file of this name must not be there.
+    let name = c_string(&format!("/dev/null/{name}"))?;
     let access = FileAccess::build().core_filebacked(false).finish()?;
     sync(|| {
         // SAFETY: the library copies the image before it returns, and does not write to it.

@@ -72,15 +72,19 @@ fn a_branch_goes_on_as_its_parent_did() {
     PROGRAM.succeed(&["branch", run, "--at", "1024", "--with", with.to_str().unwrap(), "--out", out_text, "--quiet"]);
     assert_eq!(runs(&out).len(), 2);
     let manifest = own.join("checkpoints/at-000000001024/manifest.json");
-    fs::write(&manifest, fs::read_to_string(&manifest).unwrap() + "\n").unwrap();
+    let whole = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, format!("{whole}\n")).unwrap();
     let again = home.path().join("again");
     let message = PROGRAM.refused(2, &["run", branch.join("experiment.toml").to_str().unwrap(), "--out", again.to_str().unwrap()]);
     assert!(
         message.contains("parent.checkpoint: no checkpoint folder ") && message.contains("at-000000001024: holds something else"),
         "{message}"
     );
+    let branched = ["branch", run, "--at", "1024", "--out", again.to_str().unwrap(), "--set", "train.sequences=1024"];
+    assert!(PROGRAM.refused(74, &branched).ends_with("at-000000001024/manifest.json: it is not what was written"));
     assert!(!again.exists());
-    let message = PROGRAM.refused(2, &["branch", run, "--at", "1024", "--out", again.to_str().unwrap(), "--set", "train.sequences=1024"]);
+    fs::write(&manifest, whole).unwrap();
+    let message = PROGRAM.refused(2, &branched);
     assert!(message.contains("1024 sequences seen; to go on, train.sequences must be more (it is 1024)"), "{message}");
     let message = PROGRAM.refused(2, &["branch", run, "--at", "1000", "--out", out_text]);
     assert_eq!(message, format!("error: --at 1000: no such checkpoint in {run}; the nearest of 5 is at 1024"));

@@ -178,7 +178,7 @@ fn runs_now(out: &Path) -> Vec<std::path::PathBuf> {
 }
 
 #[test]
-fn a_checkpoint_of_another_model_is_refused() {
+fn a_folder_of_another_model_is_not_taken_for_the_run() {
     let home = tempfile::tempdir().unwrap();
     let [wide, narrow] = ["wide", "narrow"].map(|name| home.path().join(name).display().to_string());
     PROGRAM.succeed(&short(&wide, &[]));
@@ -187,12 +187,14 @@ fn a_checkpoint_of_another_model_is_refused() {
     fs::remove_dir_all(narrow_run).unwrap();
     fs::rename(wide_run, narrow_run).unwrap();
     fs::remove_file(narrow_run.join("run.parquet")).unwrap();
-    let message = PROGRAM.refused(74, &short(&narrow, &["--set", "model.width=32", "--resume"]));
-    assert_eq!(
-        message,
-        format!(
-            "error: {}: its checkpoint is of another model: parameter example_embed/weight has shape [64, 512], the model needs [32, 512]",
-            narrow_run.display()
-        )
-    );
+    // Nothing in the folder is this run's, and it is made anew.
+    let output = PROGRAM.run(&short(&narrow, &["--set", "model.width=32", "--resume"]));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("/train.parquet: it has rows of the run induction-base-"), "{said}");
+    assert!(said.contains("/checkpoints/at-000000000064: a checkpoint of the run induction-base-"), "{said}");
+    assert!(said.lines().all(|line| line.contains("; it was set aside as ")), "{said}");
+    let (_, last) = optogen::checkpoint::list(&narrow_run.join("checkpoints")).unwrap().pop().unwrap();
+    let checkpoint = optogen::checkpoint::Checkpoint::read(&last).unwrap();
+    assert_eq!(checkpoint.parameters[0].1.dims(), [32, 512]);
 }

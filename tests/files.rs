@@ -11,6 +11,27 @@ pub fn bank(path: &Path, seed: u32, packed: bool) {
     let dataset = file.new_dataset::<f32>().shape([10, 2, 8]);
     let dataset = if packed { dataset.chunk([5, 1, 8]).deflate(4).create("feat") } else { dataset.create("feat") };
     dataset.expect("a dataset").write_raw(&values).expect("written");
+    // Objects that are still open would keep it from being written when it is closed.
+    file.flush().expect("flushed");
+    drop(file);
+    unlock(path);
+}
+
+/// Makes a file that HDF5 wrote one that nobody holds a lock on: a program that another test starts meanwhile inherits it, and its lock with it.
+pub fn unlock(path: &Path) {
+    let copy = path.with_extension("copy");
+    fs::copy(path, &copy).expect("a copy");
+    fs::rename(&copy, path).expect("in its place");
+}
+
+/// Copies a folder and all that is in it.
+pub fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let to = to.join(path.file_name().expect("a name"));
+        if path.is_dir() { copy_folder(&path, &to) } else { _ = fs::copy(&path, &to).expect("a copy") }
+    }
 }
 
 /// Writes an experiment that reads `bank.h5` beside it, with something more in it; 640 sequences, evaluated and kept at 0, 320 and 640.

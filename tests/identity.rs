@@ -8,6 +8,7 @@ use optogen::log::{read_run_status, read_table, write_parquet};
 use optogen_tests::files::{bank, experiment};
 use optogen_tests::program::{Program, contents, final_weights, numbers, runs};
 use optogen_tests::small::texts;
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,8 +71,8 @@ fn run_id(run: &Path) -> String {
 fn rewrite(run: &Path, name: &str, value: Option<&str>) {
     let path = run.join("run.parquet");
     let batch = read_table(&path).unwrap().remove(0);
-    let (schema, mut fields, mut columns) = (batch.schema(), Vec::new(), Vec::<ArrayRef>::new());
-    for (field, column) in schema.fields().iter().zip(batch.columns()) {
+    let (mut fields, mut columns) = (Vec::new(), Vec::<ArrayRef>::new());
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
         match value {
             _ if field.name() != name => columns.push(column.clone()),
             Some(value) => columns.push(Arc::new(StringArray::from(vec![value]))),
@@ -79,7 +80,8 @@ fn rewrite(run: &Path, name: &str, value: Option<&str>) {
         }
         fields.push(field.clone());
     }
-    let schema = Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()));
+    let marked = HashMap::from([("optogen".to_owned(), "run/1".to_owned())]);
+    let schema = Arc::new(Schema::new_with_metadata(fields, marked));
     write_parquet(&path, &schema, &[RecordBatch::try_new(schema.clone(), columns).unwrap()]).unwrap();
 }
 
@@ -207,45 +209,6 @@ fn a_branch_goes_on_without_its_parent() {
     fs::rename(home.at("moved"), home.at("old").join(parent.file_name().unwrap())).unwrap();
     home.succeed("", &["run", file.to_str().unwrap(), "--out", "anew", "--data", "old", "--quiet"]);
     assert_eq!((run_id(&home.run("anew")), final_weights(&home.run("anew"))), (run_id(&branch), whole));
-}
-
-/// Runs were known by the paths of their inputs.
-#[test]
-fn a_run_of_a_former_name_goes_on_under_it() {
-    let home = Home::new();
-    let file = home.at("exp/small.toml");
-    home.succeed("", &["run", "exp/small.toml", "--out", "runs", "--quiet"]);
-    let whole = final_weights(&home.run("runs"));
-    // As it was before: its id and its file by the path as it was spelled, nothing of contents in its row.
-    let former = load(&file, &Changes::default()).unwrap().remove(0);
-    let old = home.at("runs").join(format!("run={}", former.run_id()));
-    assert_ne!(old, home.run("runs"));
-    fs::rename(home.run("runs"), &old).unwrap();
-    fs::write(old.join("experiment.toml"), former.to_toml()).unwrap();
-    rewrite(&old, "run_id", Some(&former.run_id()));
-    for column in ["inputs", "source_run", "checkpoints"] {
-        rewrite(&old, column, None);
-    }
-    assert_eq!(read_run_status(&old.join("run.parquet")).unwrap().inputs, None);
-    fs::remove_dir_all(old.join("checkpoints/at-000000000640")).unwrap();
-    fs::remove_dir_all(old.join("recovery")).ok();
-    rewrite(&old, "status", Some("interrupted"));
-
-    home.succeed("exp", &["replay", old.to_str().unwrap(), "--out", home.at("replayed").to_str().unwrap(), "--quiet"]);
-    let message = home.said("", &["run", file.to_str().unwrap(), "--out", "runs"]).1;
-    assert!(message.ends_with("a run is there already; go on with --resume, or choose another --out"), "{message}");
-    let said = home.succeed("", &["run", file.to_str().unwrap(), "--out", "runs", "--resume", "--quiet"]);
-    assert!(said.starts_with(&format!("{}: what its inputs held was not recorded when it began", former.run_id())), "{said}");
-    assert_eq!((home.run("runs"), final_weights(&old)), (old.clone(), whole));
-    assert_eq!(fs::read_to_string(old.join("experiment.toml")).unwrap(), former.to_toml());
-    // From now on what it reads is known.
-    let own = old.join("experiment.toml");
-    for file in [file.to_str().unwrap(), own.to_str().unwrap()] {
-        assert_eq!(home.succeed("exp", &["run", file, "--out", "../runs", "--resume", "--quiet"]), "");
-    }
-    bank(&home.at("exp/bank.h5"), 2, false);
-    home.succeed("", &["run", file.to_str().unwrap(), "--out", "runs", "--resume", "--quiet"]);
-    assert_eq!(runs(&home.at("runs")).len(), 2, "another bank makes another run");
 }
 
 /// Whatever says how a model came to be.

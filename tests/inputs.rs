@@ -1,5 +1,6 @@
 //! HDF5 files as users have them: what is not all there is refused, what is there is found, and the embedded bank needs no disk.
 
+use optogen_tests::files::unlock;
 use optogen_tests::program::{BASE, Program, runs};
 use std::fs;
 use std::path::Path;
@@ -107,6 +108,7 @@ fn a_virtual_bank_is_read_where_its_sources_are() {
     let raw = hdf5::File::create(elsewhere.join("raw.h5")).unwrap();
     raw.new_dataset::<f32>().shape(SHAPE).create("raw").unwrap().write_raw(&values(1280)).unwrap();
     drop(raw);
+    unlock(&elsewhere.join("raw.h5"));
     assert_eq!(said(home.path(), &[]), gone);
     let at = |name: &str| home.path().join(name).display().to_string();
     let found = Command::new(PROGRAM.0)
@@ -140,6 +142,7 @@ fn a_bank_behind_a_link_is_there() {
     links.link_external("bank.h5", "/feat", "feat").unwrap();
     links.link_external("nowhere.h5", "/feat", "gone").unwrap();
     drop(links);
+    unlock(&home.path().join("links.h5"));
     let bank = format!("data.bank={}", home.path().join("links.h5").display());
     assert_eq!(
         said(home.path(), &["--set", &bank, "--set", "data.dataset=fea"]),

@@ -3,6 +3,7 @@
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use optogen::log::{read_run_status, read_table, write_parquet};
+use optogen_tests::files::copy_folder;
 use optogen_tests::program::{BASE, Program, contents, final_weights, runs};
 use std::collections::HashMap;
 use std::fs;
@@ -74,15 +75,6 @@ fn copy(run: &Path) -> (tempfile::TempDir, PathBuf) {
     let own = out.path().join(run.file_name().unwrap());
     copy_folder(run, &own);
     (out, own)
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let to = to.join(path.file_name().unwrap());
-        if path.is_dir() { copy_folder(&path, &to) } else { _ = fs::copy(&path, &to).unwrap() }
-    }
 }
 
 /// Resumes a copy of a run to which something was done; its rows and weights must be those of the run, and the words be said.

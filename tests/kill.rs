@@ -1,6 +1,6 @@
 //! Being killed and resumed changes nothing.
 
-use optogen_tests::program::{BASE, Program, contents, final_weights, runs};
+use optogen_tests::program::{BASE, Program, contents, final_weights, listening, runs};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
@@ -49,13 +49,24 @@ fn a_run_killed_at_ten_random_moments_ends_in_the_same_bytes() {
     }
 }
 
+/// Waits until a run has taken steps and kept a moment from which it could go on.
+fn until_steps_are_kept(out: &std::path::Path) {
+    let kept = || {
+        let run = std::fs::read_dir(out).ok()?.next()?.ok()?.path();
+        optogen::checkpoint::list(&run.join("recovery")).ok()?.pop().filter(|(at, _)| *at > 0)
+    };
+    while kept().is_none() {
+        sleep(Duration::from_millis(10));
+    }
+}
+
 #[test]
 fn a_run_asked_to_stop_saves_and_exits_with_the_resumable_code() {
     for signal in ["TERM", "USR1", "INT", "HUP", "USR2", "XCPU"] {
         let home = tempfile::tempdir().unwrap();
         let out = home.path().to_str().unwrap();
         let mut child = PROGRAM.start(&arguments(out));
-        sleep(Duration::from_millis(400));
+        until_steps_are_kept(home.path());
         let sent = std::process::Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap();
         assert!(sent.success());
         assert_eq!(child.wait().unwrap().code(), Some(75), "{signal}");
@@ -72,8 +83,9 @@ fn who_is_interrupted_does_not_say_that_all_is_done() {
     let mut arguments = arguments(home.path().to_str().unwrap());
     arguments.retain(|argument| *argument != "--quiet");
     let mut command = std::process::Command::new(PROGRAM.0);
-    let child = command.args(&arguments).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
-    sleep(Duration::from_millis(400));
+    let child =
+        listening(&mut command).args(&arguments).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    until_steps_are_kept(home.path());
     std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();

@@ -3,11 +3,23 @@
 use arrow::util::display::array_value_to_string;
 use optogen::log::read_table;
 use sha2::{Digest, Sha256};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 /// The base experiment.
 pub const BASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../experiments/induction/base.toml");
+
+/// Lets a program hear signals, also where these tests run in the background, in which a shell has SIGINT ignored.
+pub fn listening(command: &mut Command) -> &mut Command {
+    // SAFETY: between fork and exec only a disposition is set, for which no memory is taken.
+    unsafe {
+        command.pre_exec(|| {
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
+            Ok(())
+        })
+    }
+}
 
 /// The program `optogen`.
 pub struct Program(pub &'static str);
@@ -25,7 +37,9 @@ impl Program {
 
     /// Starts it.
     pub fn start(&self, arguments: &[&str]) -> Child {
-        Command::new(self.0).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts")
+        let mut command = Command::new(self.0);
+        command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+        listening(&mut command).spawn().expect("the program starts")
     }
 
     /// Runs it, which must go well.

@@ -303,7 +303,10 @@ fn what_is_not_for_toy_models_is_refused() {
     assert!(refused(&["sites", file]).ends_with("tensor_product.toml: a toy model, for which there is only `optogen run` and its tables"));
     let message =
         refused(&["run", file, "--out", out_text, "--set", "toy.dimensions=", "--set", "toy.vectors=nowhere.h5", "--set", "sweep="]);
-    assert_eq!(message, "error: nowhere.h5: No such file or directory (os error 2)");
+    assert!(
+        message.starts_with("error: toy.vectors: no file nowhere.h5; looked at\n") && message.contains("nowhere.h5: not there"),
+        "{message}"
+    );
     let vectors = format!("toy.vectors={TOY}");
     let given = [
         "run",

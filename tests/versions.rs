@@ -2,6 +2,7 @@
 
 use optogen::checkpoint::{Checkpoint, list};
 use optogen::log::read_run_status;
+use optogen_tests::files::{copy_folder, unlock};
 use optogen_tests::program::{Program, contents, numbers, rows};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,15 +16,6 @@ fn copy(of: &str, out: &Path) -> PathBuf {
     let run = out.join(RUN);
     copy_folder(&Path::new(RUNS).join(of), &run);
     run
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let to = to.join(path.file_name().unwrap());
-        if path.is_dir() { copy_folder(&path, &to) } else { _ = fs::copy(&path, &to).unwrap() }
-    }
 }
 
 /// Products may be added up in another order on another CPU.
@@ -85,4 +77,39 @@ fn a_finished_run_of_version_0_1_is_shown_and_evaluated_again() {
     fs::remove_file(run.join("heads.parquet")).unwrap();
     let said = resume(&run, &out);
     assert!(said.contains("it was finished, and now heads is not there"), "{said}");
+}
+
+/// Version 0.1 knew a run by the path of its bank, as it was typed.
+#[test]
+fn a_run_that_was_known_by_a_path_goes_on_under_its_name() {
+    let home = tempfile::tempdir().unwrap();
+    copy_folder(&Path::new(RUNS).join("by_path"), home.path());
+    let run = home.path().join("runs/run=small-6164987c");
+    fs::create_dir(home.path().join("runs")).unwrap();
+    fs::rename(home.path().join("run"), &run).unwrap();
+    let started = |arguments: &[&str]| {
+        let output = PROGRAM.run_in(home.path(), arguments);
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = started(&["replay", "runs", "--out", "replayed", "--quiet"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(numbers(&home.path().join("replayed/run=small-6164987c"), "eval", "sequences", None), [0.0, 3200.0]);
+    let (code, said) = started(&["run", "small.toml", "--out", "runs"]);
+    assert!(code == Some(2) && said.contains("run=small-6164987c: a run is there already; go on with --resume"), "{said}");
+    let (code, said) = started(&["run", "small.toml", "--out", "runs", "--resume", "--quiet"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.starts_with("small-6164987c: what its inputs held was not recorded when it began"), "{said}");
+    assert_eq!(fs::read_dir(home.path().join("runs")).unwrap().count(), 1, "it is the same run");
+    assert_eq!(numbers(&run, "train", "sequences", None), (0..200).map(|step| f64::from(32 * step)).collect::<Vec<_>>());
+    assert_eq!(read_run_status(&run.join("run.parquet")).unwrap().status, "finished");
+    // From now on what it reads is known, and another bank makes another run.
+    assert_eq!(started(&["run", "small.toml", "--out", "runs", "--resume", "--quiet"]), (Some(0), String::new()));
+    let file = hdf5::File::append(home.path().join("bank.h5")).unwrap();
+    let mut values: Vec<f32> = file.dataset("feat").unwrap().read_raw().unwrap();
+    values[0] += 1.0;
+    file.dataset("feat").unwrap().write_raw(&values).unwrap();
+    drop(file);
+    unlock(&home.path().join("bank.h5"));
+    assert_eq!(started(&["run", "small.toml", "--out", "runs", "--resume", "--quiet"]).0, Some(0));
+    assert_eq!(fs::read_dir(home.path().join("runs")).unwrap().count(), 2, "it is another run");
 }

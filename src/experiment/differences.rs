@@ -57,12 +57,12 @@ mod tests {
         let experiment = |sets: &[&str]| -> Experiment { with(sets, &[]).unwrap().remove(0) };
         let base = experiment(&[]);
         assert_eq!(differences(&base, &experiment(&["train.sequences=600000"])), []);
-        let changed = ["model.heads=4", "data.mixture.0.burstiness=2", "train.micro_batch=8", "evaluation.every=", "evaluation.at=[1,2]"];
+        let changed = ["model.heads=4", "data.mixture.0.weight=2", "train.micro_batch=8", "evaluation.every=", "evaluation.at=[1,2]"];
         let told = differences(&base, &experiment(&changed));
         let told: Vec<(&str, Option<&str>, Option<&str>)> =
             told.iter().map(|one| (one.key.as_str(), one.one.as_deref(), one.other.as_deref())).collect();
         let expected = [
-            ("data.mixture.0.burstiness", Some("1"), Some("2")),
+            ("data.mixture.0.weight", Some("1.0"), Some("2.0")),
             ("evaluation.at", None, Some("[1,2]")),
             ("evaluation.every", Some("5000"), None),
             ("model.heads", Some("8"), Some("4")),
