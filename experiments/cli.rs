@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 ///
 /// Exit codes: 0 all done; 1 some runs failed (which, why, and the command that tries again is said for each);
 /// 2 the command line, an experiment file or what it names is wrong, nothing was written; 3 a fault of optogen itself;
-/// 74 the disk or a file system failed, or a file of a run is damaged (which, and why);
+/// 71 the system gave no more memory; 74 the disk or a file system failed, or a file of a run is damaged (which, and why);
 /// 75 interrupted (Ctrl-C, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 or SIGXCPU) after saving, go on with --resume.
 /// Whether anybody reads what is printed changes none of them.
 #[derive(Parser)]

@@ -160,6 +160,7 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device, stop: &S
 
     warn(idle);
     let bank = bank.map(|(entity, _)| entity);
+    variants.iter().try_for_each(|variant| refuse_other_than_replay(&RunFolder::place(&arguments.out, &variant.run_id)))?;
     if !arguments.resume {
         variants.iter().try_for_each(|variant| refuse_existing(&arguments.out, &variant.run_id))?;
     }
@@ -186,12 +187,27 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device, stop: &S
         errors.iter().for_each(|error| _ = exit::refused(error));
         return Err(first);
     }
+    let shown = Shown { checkpoints: &checkpoints, read: &read, source: &source, bank };
     while !waiting.is_empty() && !stop.made() {
         let group = waiting.drain(..waiting.len().min(GROUP)).collect();
-        all.extend(replay_group(world, group, (&checkpoints, &read), bank, &source, arguments, device, stop)?);
+        all.extend(replay_group(world, group, &shown, arguments, device, stop)?);
     }
     all.extend(waiting.into_iter().map(|(variant, _)| replayed(variant, Status::Interrupted, false)));
     Ok(all)
+}
+
+/// What was trained or imported is not written over: a replay that changes nothing has the name of its run.
+fn refuse_other_than_replay(folder: &Path) -> Result<()> {
+    let row = folder.join("run.parquet");
+    if !row.exists() {
+        return Ok(());
+    }
+    // One that cannot be read is nobody's, and is set aside.
+    let is_replay = read_run_status(&row).is_ok_and(|row| row.status == REPLAYED || row.source_run.is_some());
+    match is_replay {
+        true => Ok(()),
+        false => Err(Error::Invalid(format!("{}: a run itself is there, not a replay of it; choose another --out", folder.display()))),
+    }
 }
 
 /// The command that replays a run's variants again, those that were replayed to the end left out.
@@ -244,13 +260,23 @@ fn is_done(folder: &Path, last: u64, manifests: &BTreeMap<u64, String>) -> bool 
         .is_ok_and(|row| row.status == REPLAYED && row.sequences == last && row.checkpoints.as_ref().is_none_or(same))
 }
 
+/// What variants are shown.
+struct Shown<'a> {
+    /// The checkpoints of a run, by sequences seen.
+    checkpoints: &'a [(u64, PathBuf)],
+    /// How one is read and verified.
+    read: &'a dyn Fn(&Path) -> Result<Checkpoint>,
+    /// The run.
+    source: &'a Source,
+    /// What its evaluators draw from.
+    bank: Option<Entity>,
+}
+
 /// A group of variants in one pass over the checkpoints.
 fn replay_group(
     world: &mut World,
     group: Vec<(Variant, RunFolder)>,
-    (checkpoints, read): (&[(u64, PathBuf)], &dyn Fn(&Path) -> Result<Checkpoint>),
-    bank: Option<Entity>,
-    source: &Source,
+    &Shown { checkpoints, read, source, bank }: &Shown,
     arguments: &ReplayArguments,
     device: &Device,
     stop: &StopRequest,

@@ -3,9 +3,11 @@
 use crate::cli::VerifyArguments;
 use crate::logs::folders_in;
 use optogen::checkpoint::{Checkpoint, list};
+use optogen::experiment::Input;
 use optogen::log::{KeptRun, check_journal};
 use optogen::say::answer;
-use optogen::{Error, Result, durable};
+use optogen::{Error, Result, content, durable};
+use optogen_data::read_evaluation;
 use std::path::Path;
 
 /// What is damaged has the exit code of a disk that failed.
@@ -71,6 +73,9 @@ impl Verified {
                 self.look(&path, || run.table(&table));
             }
         }
+        for input in run.status().inputs.iter().flatten() {
+            self.input(folder, input);
+        }
         for path in durable::entries(&folder.join("journal"))? {
             if let Some(table) = table_name(&path, "journal") {
                 self.look(&path, || check_journal(&path, &table, &run.status().run_id));
@@ -82,6 +87,31 @@ impl Verified {
             }
         }
         Ok(())
+    }
+}
+
+impl Verified {
+    /// What the run reads of its own folder, such as imported sequences; what lies elsewhere is compared whenever it is read.
+    fn input(&mut self, folder: &Path, Input { key, path, sha256 }: &Input) {
+        let path = folder.join(path);
+        let (Some(recorded), true) = (sha256, path.starts_with(folder)) else { return };
+        let part = |before: &str, after: &str| key.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+        let content = || match (part("evaluator.", ".file"), part("pass.", ".donor")) {
+            (Some(evaluator), _) => {
+                let set = read_evaluation(&path, evaluator)?;
+                Ok(content::of_sequences(&set.examples, &set.labels, [set.n, set.pairs, set.features]))
+            }
+            (_, Some(_)) => Checkpoint::read(&path).and_then(|_| Checkpoint::sha256(&path)),
+            _ => Ok(recorded.clone()),
+        };
+        let compared = || match content()? == *recorded {
+            true => Ok(()),
+            false => Err(Error::damaged(&path, format!("{key} holds something else than it held when the run began"))),
+        };
+        self.files += 1;
+        if let Err(error) = compared() {
+            self.faults.push(error.to_string());
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::Schema;
 use optogen::checkpoint::Checkpoint;
-use optogen::experiment::{Changes, load};
 use optogen::log::{read_run_status, read_table, write_parquet};
 use optogen_tests::files::{bank, experiment};
 use optogen_tests::program::{Program, contents, final_weights, numbers, runs};

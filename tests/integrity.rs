@@ -371,3 +371,17 @@ fn what_is_drawn_is_verified() {
     assert!(said.contains("eval.parquet: "), "{said}");
     assert!(!plots.exists());
 }
+
+/// Nor does it where it changes nothing and has the run's name.
+#[test]
+fn a_replay_is_not_written_over_its_run() {
+    let (out, own) = copy(finished());
+    let (out, own_text) = (out.path().to_str().unwrap(), own.to_str().unwrap());
+    for more in [&[][..], &["--resume"]] {
+        let said = PROGRAM.refused(2, &[&["replay", own_text, "--out", out, "--quiet"], more].concat());
+        assert!(said.ends_with(": a run itself is there, not a replay of it; choose another --out"), "{said}");
+    }
+    assert_eq!(contents(&own, "train"), contents(finished(), "train"));
+    assert_eq!(contents(&own, "eval"), contents(finished(), "eval"));
+    assert_eq!(read_run_status(&own.join("run.parquet")).unwrap().status, "finished");
+}

@@ -98,6 +98,27 @@ fn temperatures_of_all_heads_are_imported() {
     assert!((losses(0.01, 8)[0] - none[0]).abs() > 1e-3, "and they do something");
 }
 
+/// What was imported is vouched for, too.
+#[test]
+fn imported_sequences_are_verified() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |name: &str| format!("{FILES}/{name}");
+    let (_, run) = import(home.path(), &[], &at("induction.eqx"), &at("induction_eval_data.h5"));
+    let verified = || {
+        let output = PROGRAM.run(&["verify", run.to_str().unwrap()]);
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert_eq!(verified().0, Some(0));
+    let file = run.join("evaluation.h5");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let (code, said) = verified();
+    assert!(code == Some(74) && said.contains("evaluation.h5: evaluator."), "{said}");
+    assert!(said.contains(".file holds something else than it held when the run began"), "{said}");
+}
+
 /// An evaluator with labels that the model has no outputs for is left out, and all else imported.
 #[test]
 fn an_evaluator_beyond_the_outputs_is_left_out() {

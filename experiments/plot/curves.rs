@@ -101,14 +101,24 @@ pub fn names(runs: &[Run]) -> Vec<String> {
     runs.iter().map(|run| if by_seed && runs.len() > 1 { format!("seed {}", run.seed()) } else { run.id.clone() }).collect()
 }
 
+/// What each head contributes directly to the right answer, a column of the heads' table on request.
+const ATTRIBUTION: &str = "attribution";
+
 /// A measure of heads, a panel for each run and layer, a line for each head.
 pub fn heads(runs: &[Run], arguments: &PlotArguments) -> Result<Figure> {
-    let measure = chosen(arguments, "induction_strength", &heads::NAMES)?;
+    let names_of_measures: Vec<&str> = heads::NAMES.iter().copied().chain([ATTRIBUTION]).collect();
+    let measure = chosen(arguments, "induction_strength", &names_of_measures)?;
     let mut panels = Vec::new();
     for (run, name) in runs.iter().zip(names(runs)) {
         if !run.experiment.measures.heads {
             return Err(Error::Invalid(format!(
                 "{}: it keeps no measures of heads; measures.heads = true writes them",
+                run.folder.display()
+            )));
+        }
+        if measure == ATTRIBUTION && !run.experiment.measures.attribution {
+            return Err(Error::Invalid(format!(
+                "{}: it keeps no attributions; measures.attribution = true writes them",
                 run.folder.display()
             )));
         }

@@ -82,7 +82,8 @@ impl Manifest {
     /// Reads one of a checkpoint.
     fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).map_err(Error::file(path))?;
-        let manifest: Manifest = serde_json::from_str(&text).map_err(|error| Error::damaged(path, error.to_string()))?;
+        let manifest: Manifest =
+            serde_json::from_str(&text).map_err(|error| Error::damaged(path, format!("it is not what was written: {error}")))?;
         match manifest.version {
             1 => {}
             2 if sha256(text.replacen(&manifest.sha256, &unsigned(), 1)) == manifest.sha256 => {}
@@ -346,7 +347,9 @@ pub(crate) mod tests {
         let mut manifest: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         let entries = manifest.as_object_mut().unwrap();
         entries.insert("version".into(), 1.into());
-        (entries.remove("tables").unwrap(), entries.remove("sha256").unwrap());
+        for newer in ["tables", "sha256"] {
+            assert!(entries.remove(newer).is_some());
+        }
         fs::write(&path, manifest.to_string()).unwrap();
         let read = Checkpoint::read(&folder).unwrap();
         assert_eq!((read.steps, read.tables.len()), (20, 0));

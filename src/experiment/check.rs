@@ -88,6 +88,11 @@ pub(crate) fn at_least_one(number: u64, key: impl Into<String>) -> Checked {
     require(number >= 1, key, || "must be at least 1".into())
 }
 
+/// Tables hold whole numbers of 64 bits with a sign.
+pub(crate) fn below_2_63(number: u64, key: impl Into<String>) -> Checked {
+    require(i64::try_from(number).is_ok(), key, || format!("must be below 2^63, not {number}"))
+}
+
 pub(crate) fn positive(number: f64, key: impl Into<String>) -> Checked {
     require(number > 0.0 && number.is_finite(), key, || format!("must be a positive number, not {number}"))
 }
@@ -164,6 +169,12 @@ fn training(train: &TrainSpec) -> Checked {
 fn seeds(experiment: &Experiment) -> Checked {
     let seeds = &experiment.seeds;
     let named = [("init", seeds.init), ("train", seeds.train), ("eval", seeds.eval)];
+    for (name, seed) in named {
+        below_2_63(seed, format!("seeds.{name}"))?;
+    }
+    if let Some(relabel) = &experiment.data.relabel {
+        below_2_63(relabel.seed, "data.relabel.seed")?;
+    }
     for (one, other) in [(0, 1), (0, 2), (1, 2)] {
         let ((first, value), (second, same)) = (named[one], named[other]);
         require(value != same, format!("seeds.{second}"), || format!("is {same}, as seeds.{first} is; the three seeds must differ"))?;

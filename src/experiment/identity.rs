@@ -165,8 +165,11 @@ mod tests {
     fn toml_is_read_back_to_the_same_experiment() {
         let base = base();
         assert_eq!(parse(&base.to_toml(), "copy").unwrap(), base);
-        let seed = Experiment { seeds: crate::experiment::SeedSpec { init: u64::MAX, ..base.seeds }, ..base };
+        let seed = Experiment { seeds: crate::experiment::SeedSpec { init: i64::MAX as u64, ..base.seeds }, ..base };
         assert_eq!(parse(&seed.to_toml(), "copy").unwrap(), seed);
+        let beyond = Experiment { seeds: crate::experiment::SeedSpec { init: 1 << 63, ..seed.seeds }, ..seed };
+        let message = parse(&beyond.to_toml(), "copy").unwrap_err().to_string();
+        assert!(message.ends_with("seeds.init: must be below 2^63, not 9223372036854775808"), "{message}");
     }
 
     #[test]

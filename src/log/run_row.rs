@@ -99,6 +99,8 @@ pub struct RunStatus {
     pub experiment: String,
     /// Its inputs; absent: it was written before they were, and nothing is known of them.
     pub inputs: Option<Vec<Input>>,
+    /// Of a replay, the run that was replayed; absent in other runs, and in replays of version 0.1.
+    pub source_run: Option<String>,
     /// Of a replay, the checkpoints that were evaluated, as in [`Source`](crate::components::Source); absent where that is not known.
     pub checkpoints: Option<BTreeMap<u64, String>>,
 }
@@ -123,6 +125,7 @@ pub fn read_run_status(path: &Path) -> Result<RunStatus> {
         tables: Tallies(from_json(text("tables"), path)?.unwrap_or_default()),
         experiment: text("experiment").ok_or_else(damaged)?,
         inputs: from_json(text("inputs"), path)?,
+        source_run: text("source_run"),
         checkpoints: from_json(text("checkpoints"), path)?,
     })
 }

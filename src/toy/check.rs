@@ -1,7 +1,7 @@
 //! Whether a toy experiment makes sense, before anything is written.
 
 use super::{ToyEvaluationSpec, ToyExperiment, ToyKind};
-use crate::experiment::check::{Checked, at_least_one, name, not_negative, positive, require, schedule, utf8};
+use crate::experiment::check::{Checked, at_least_one, below_2_63, name, not_negative, positive, require, schedule, utf8};
 use crate::experiment::{Described, Fault, fits, logarithmic_fits};
 use crate::memory::{Budget, product};
 use std::path::PathBuf;
@@ -72,6 +72,9 @@ fn vectors(experiment: &ToyExperiment) -> Checked {
         require(toy.dimensions.is_none(), "toy.dimensions", of_the_file)?;
         require(experiment.seeds.is_none(), "seeds", of_the_file)?;
     } else {
+        let (truth, init) = experiment.seeds();
+        below_2_63(truth, "seeds.true")?;
+        below_2_63(init, "seeds.init")?;
         require(toy.group.is_none(), "toy.group", || "names a group of the file toy.vectors, and there is none".into())?;
     }
     let has_d = toy.dimensions.is_some_and(|dimensions| dimensions.d.is_some());
