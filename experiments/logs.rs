@@ -3,7 +3,8 @@
 use arrow::array::{Array, AsArray, Float64Array, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
-use optogen::experiment::{Action, Experiment, parse};
+use optogen::checkpoint::{Checkpoint, list};
+use optogen::experiment::{Action, Described, Experiment, parse};
 use optogen::log::{KeptRun, read_table};
 use optogen::site::Site;
 use optogen::{Error, Result, durable};
@@ -206,12 +207,30 @@ impl Run {
     }
 }
 
-/// A run whose checkpoints are gone on from or evaluated again, held against its row; nothing where it was killed before it had one.
+/// A run whose checkpoints are gone on from or evaluated again, held against its row; where there is none, against the experiment in its checkpoints.
 ///
 /// # Errors
 /// [`Error::Damaged`] if the row is not what was written, or its experiment was changed since.
 pub fn source_run(folder: &Path) -> Result<Option<KeptRun>> {
-    folder.join("run.parquet").is_file().then(|| KeptRun::open(folder)).transpose()
+    if folder.join("run.parquet").is_file() {
+        return KeptRun::open(folder).map(Some);
+    }
+    if let Some((_, last)) = list(&folder.join("checkpoints"))?.pop() {
+        let (path, then) = (folder.join("experiment.toml"), Checkpoint::read(&last)?.experiment);
+        let now = std::fs::read_to_string(&path).map_err(Error::input_file(&path))?;
+        if wherever_inputs_lie(&now, &path)? != wherever_inputs_lie(&then, &last)? {
+            return Err(Error::damaged(&path, format!("not the experiment of the run's checkpoints ({})", last.display())));
+        }
+    }
+    Ok(None)
+}
+
+/// An experiment without what changes nothing in the results: where its inputs lie, and how often it is kept.
+fn wherever_inputs_lie(text: &str, path: &Path) -> Result<String> {
+    let mut experiment = parse(text, &path.display().to_string())?;
+    experiment.paths().into_iter().for_each(|(_, path)| *path = "input".into());
+    experiment.checkpoint.recovery_seconds = 0.0;
+    Ok(experiment.to_toml())
 }
 
 /// The run folders that a folder is or holds; those whose row is not written yet are left out.

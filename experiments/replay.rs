@@ -13,10 +13,10 @@ use crate::{device, exit, open_files, signals};
 use bevy_ecs::prelude::*;
 use candle_core::Device;
 use optogen::bank::ClassBank;
-use optogen::checkpoint::{Checkpoint, list};
+use optogen::checkpoint::{Checkpoint, folder_at, list};
 use optogen::components::{Evaluator, Model, Run, Source, Status};
 use optogen::experiment::{Experiment, Input, by_content, check_bank};
-use optogen::log::{Closing, RunLog, RunRow, Tallies, read_run_status, write_run_row};
+use optogen::log::{Closing, KeptRun, RunLog, RunRow, Tallies, read_run_status, write_run_row};
 use optogen::look::writing;
 use optogen::run_folder::{RunFolder, refuse_existing};
 use optogen::transformer::{Parameters, Transformer};
@@ -160,7 +160,11 @@ fn replay_run(run: &Path, arguments: &ReplayArguments, device: &Device, stop: &S
 
     warn(idle);
     let bank = bank.map(|(entity, _)| entity);
-    variants.iter().try_for_each(|variant| refuse_other_than_replay(&RunFolder::place(&arguments.out, &variant.run_id)))?;
+    for variant in &variants {
+        let place = RunFolder::place(&arguments.out, &variant.run_id);
+        refuse_other_than_replay(&place)?;
+        refuse_to_forget(&place, run)?;
+    }
     if !arguments.resume {
         variants.iter().try_for_each(|variant| refuse_existing(&arguments.out, &variant.run_id))?;
     }
@@ -210,6 +214,19 @@ fn refuse_other_than_replay(folder: &Path) -> Result<()> {
     }
 }
 
+/// What was measured of a checkpoint that is gone since is not thrown away.
+fn refuse_to_forget(folder: &Path, run: &Path) -> Result<()> {
+    let Ok(row) = read_run_status(&folder.join("run.parquet")) else { return Ok(()) };
+    let gone = |at: &u64| !folder_at(&run.join("checkpoints"), *at).exists();
+    match row.checkpoints.iter().flat_map(BTreeMap::keys).find(|at| gone(at)) {
+        None => Ok(()),
+        Some(at) => {
+            let message = format!("it was measured after {at} sequences, of which {} has no checkpoint any more", run.display());
+            Err(Error::Invalid(format!("{}: {message}; choose another --out", folder.display())))
+        }
+    }
+}
+
 /// The command that replays a run's variants again, those that were replayed to the end left out.
 fn again(run: &Path, arguments: &ReplayArguments) -> String {
     let on_top = &arguments.on_top;
@@ -255,6 +272,11 @@ fn manifests(checkpoints: &[(u64, PathBuf)]) -> BTreeMap<u64, String> {
 
 /// Whether a variant was replayed before, at these checkpoints. A row that cannot be read is of no replay that was finished.
 fn is_done(folder: &Path, last: u64, manifests: &BTreeMap<u64, String>) -> bool {
+    // One whose tables were damaged since is done again.
+    let whole = KeptRun::open(folder).is_ok_and(|kept| kept.status().tables.0.keys().all(|table| kept.table(table).is_ok()));
+    if !whole {
+        return false;
+    }
     let same = |checkpoints: &BTreeMap<u64, String>| checkpoints == manifests;
     read_run_status(&folder.join("run.parquet"))
         .is_ok_and(|row| row.status == REPLAYED && row.sequences == last && row.checkpoints.as_ref().is_none_or(same))

@@ -2,9 +2,9 @@
 
 use crate::cli::VerifyArguments;
 use crate::logs::folders_in;
-use optogen::checkpoint::{Checkpoint, list};
-use optogen::experiment::Input;
-use optogen::log::{KeptRun, check_journal};
+use optogen::checkpoint::{Checkpoint, folder_at, list};
+use optogen::experiment::{Input, parse};
+use optogen::log::{KeptRun, RunStatus, check_journal};
 use optogen::say::answer;
 use optogen::{Error, Result, content, durable};
 use optogen_data::read_evaluation;
@@ -68,6 +68,7 @@ impl Verified {
         for table in run.status().tables.0.keys().filter(|table| !folder.join(format!("{table}.parquet")).exists()) {
             self.faults.push(format!("{}: the table {table} is gone", folder.display()));
         }
+        self.missing(folder, run.status());
         for path in durable::entries(folder)? {
             if let Some(table) = table_name(&path, "parquet").filter(|table| table != "run") {
                 self.look(&path, || run.table(&table));
@@ -91,6 +92,23 @@ impl Verified {
 }
 
 impl Verified {
+    /// What a run's folder has not got, and should.
+    fn missing(&mut self, folder: &Path, status: &RunStatus) {
+        let mut gone = |what: String| self.faults.push(format!("{}: {what} is gone", folder.display()));
+        if !folder.join("experiment.toml").exists() {
+            gone("experiment.toml".into());
+        }
+        let last = folder_at(&folder.join("checkpoints"), status.sequences);
+        if status.status == "finished" && !last.exists() {
+            gone(format!("the checkpoint after {} sequences, its last,", status.sequences));
+        }
+        // A toy model's has no evaluators.
+        let writes = parse(&status.experiment, "run.parquet").is_ok_and(|experiment| experiment.evaluation.write);
+        if writes && status.source_run.is_none() && status.status != "imported" && !folder.join("evaluation.h5").exists() {
+            gone("evaluation.h5".into());
+        }
+    }
+
     /// What the run reads of its own folder, such as imported sequences; what lies elsewhere is compared whenever it is read.
     fn input(&mut self, folder: &Path, Input { key, path, sha256 }: &Input) {
         let path = folder.join(path);

@@ -225,12 +225,14 @@ fn rewritten(run: &Path, table: &str, change: impl Fn(&Schema, Vec<ArrayRef>) ->
 fn tables_that_are_not_the_run_s_are_not_believed() {
     let swapped = |schema: &Schema, mut columns: Vec<ArrayRef>| {
         let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
-        (fields.swap(2, 3), columns.swap(2, 3));
+        fields.swap(2, 3);
+        columns.swap(2, 3);
         (Schema::new_with_metadata(fields, schema.metadata().clone()), columns)
     };
     let short = |schema: &Schema, mut columns: Vec<ArrayRef>| {
         let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
-        (fields.pop(), columns.pop());
+        fields.pop();
+        columns.pop();
         (Schema::new_with_metadata(fields, schema.metadata().clone()), columns)
     };
     let nulls = |schema: &Schema, mut columns: Vec<ArrayRef>| {
@@ -321,6 +323,9 @@ fn checkpoints_are_of_their_run_and_moment() {
         let output = replayed(&own);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() != Some(0) && said.contains(words), "{said}");
+        let out = tempfile::tempdir().unwrap();
+        let said = PROGRAM.refused(74, &["branch", own.to_str().unwrap(), "--at", "1280", "--out", out.path().to_str().unwrap()]);
+        assert!(said.contains(words), "{said}");
     }
     // As the latest, it is set aside, and the run goes on from the one before.
     let said = comes_back(finished(), "another run's checkpoint", |run| {
@@ -348,14 +353,18 @@ fn an_experiment_that_was_changed_after_the_run_is_not_taken_for_it() {
         "experiment.toml: changed since the run, whose row says `heads = 8` in line {line}; put that back, or run what it says now"
     );
     let (own, again) = (own.to_str().unwrap(), out.path().join("again"));
-    for arguments in [
-        &["replay", own, "--out", again.to_str().unwrap()][..],
-        &["branch", own, "--at", "1280", "--out", again.to_str().unwrap()],
-        &["plot", own, "--view", "curves", "--out", again.to_str().unwrap()],
-    ] {
+    let (replay, branch) =
+        (["replay", own, "--out", again.to_str().unwrap()], ["branch", own, "--at", "1280", "--out", again.to_str().unwrap()]);
+    for arguments in [&replay[..], &branch, &["plot", own, "--view", "curves", "--out", again.to_str().unwrap()]] {
         let said = PROGRAM.refused(74, arguments);
         assert!(said.contains(&words), "{said}");
         assert!(!again.exists());
+    }
+    // Nor where there is no row that says so, but checkpoints do.
+    fs::remove_file(file.with_file_name("run.parquet")).unwrap();
+    for arguments in [&replay[..], &branch] {
+        let said = PROGRAM.refused(74, arguments);
+        assert!(said.contains("experiment.toml: not the experiment of the run's checkpoints (") && !again.exists(), "{said}");
     }
     let (code, said) = verified(|run| fs::write(run.join("experiment.toml"), &changed).unwrap());
     assert!(code == Some(74) && said.starts_with("experiment.toml: changed since the run"), "{said}");
@@ -384,4 +393,37 @@ fn a_replay_is_not_written_over_its_run() {
     assert_eq!(contents(&own, "train"), contents(finished(), "train"));
     assert_eq!(contents(&own, "eval"), contents(finished(), "eval"));
     assert_eq!(read_run_status(&own.join("run.parquet")).unwrap().status, "finished");
+}
+
+/// A replay that is asked for again is made again where its tables were damaged, and keeps what it has of checkpoints that are gone.
+#[test]
+fn a_replay_is_repaired_and_forgets_nothing() {
+    let (out, own) = copy(finished());
+    let again = out.path().join("again");
+    let arguments = ["replay", own.to_str().unwrap(), "--out", again.to_str().unwrap(), "--quiet", "--resume"];
+    PROGRAM.succeed(&arguments);
+    let replayed = runs(&again).remove(0);
+    let before = contents(&replayed, "eval");
+    cut(&replayed.join("eval.parquet"), 200);
+    PROGRAM.succeed(&arguments);
+    assert_eq!(contents(&replayed, "eval"), before);
+    fs::remove_dir_all(own.join("checkpoints/at-000000001280")).unwrap();
+    let said = PROGRAM.refused(2, &arguments);
+    assert!(said.contains("it was measured after 1280 sequences, of which "), "{said}");
+    assert_eq!(contents(&replayed, "eval"), before);
+}
+
+#[test]
+fn what_a_folder_has_not_got_is_named() {
+    for (gone, words) in [
+        ("experiment.toml", "experiment.toml is gone\n"),
+        ("checkpoints/at-000000003200", "the checkpoint after 3200 sequences, its last, is gone\n"),
+        ("eval.parquet", "the table eval is gone\n"),
+    ] {
+        let (code, said) = verified(|run| {
+            let path = run.join(gone);
+            if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+        });
+        assert!(code == Some(74) && said.contains(words), "{said}");
+    }
 }

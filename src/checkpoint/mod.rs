@@ -118,6 +118,11 @@ fn sequences_of(folder: &Path) -> Option<u64> {
     folder.file_name()?.to_str()?.strip_prefix("at-")?.parse().ok()
 }
 
+/// The run in whose folder a checkpoint lies, `run=ID/checkpoints/at-…`, if it lies in one.
+fn run_of(folder: &Path) -> Option<&str> {
+    folder.parent()?.parent()?.file_name()?.to_str()?.strip_prefix("run=")
+}
+
 /// The checkpoints in a folder and their numbers of sequences, in order; what has another name is left alone.
 pub fn list(checkpoints: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let mut all: Vec<_> = durable::entries(checkpoints)?.into_iter().filter_map(|path| Some((sequences_of(&path)?, path))).collect();
@@ -168,13 +173,16 @@ impl Checkpoint {
     /// Reads and verifies it.
     ///
     /// # Errors
-    /// A file is missing, or not what the manifest says; the manifest is not what was written, or lies in the folder of another moment.
+    /// A file is missing, or not what the manifest says; the manifest is not what was written, or lies in the folder of another moment or run.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(MANIFEST);
         let manifest = Manifest::read(&path)?;
         if let Some(named) = sequences_of(folder).filter(|named| *named != manifest.sequences) {
             let message = format!("it is a checkpoint after {} sequences, in the folder of one after {named}", manifest.sequences);
             return Err(Error::damaged(&path, message));
+        }
+        if let Some(run_id) = run_of(folder).filter(|run_id| **run_id != manifest.run_id) {
+            return Err(Error::damaged(folder, format!("a checkpoint of the run {}, this is {run_id}", manifest.run_id)));
         }
         let get = |name: &str| -> Result<Vec<u8>> {
             let path = folder.join(name);
