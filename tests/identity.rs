@@ -4,7 +4,7 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::Schema;
 use optogen::checkpoint::Checkpoint;
 use optogen::log::{read_run_status, read_table, write_parquet};
-use optogen_tests::files::{bank, experiment};
+use optogen_tests::files::{bank, copy_folder, experiment};
 use optogen_tests::program::{Program, contents, final_weights, numbers, runs};
 use optogen_tests::small::texts;
 use std::collections::HashMap;
@@ -363,11 +363,14 @@ fn files_of_sequences_and_donors_are_known_by_what_they_hold() {
     fs::copy(donor.join("evaluation.h5"), home.at("exp/sequences.h5")).unwrap();
     let last = donor.join("checkpoints/at-000000000640");
     fs::remove_dir_all(&last).unwrap();
-    fs::rename(other.join("checkpoints/at-000000000640"), &last).unwrap();
+    copy_folder(&other.join("checkpoints/at-000000000640"), &last);
     let message = home.refused(&replay);
     assert!(message.contains("pass.other.donor: no checkpoint folder ~/donors/run="), "{message}");
     assert!(message.contains("at-000000000640: holds something else (sha256 "), "{message}");
-    home.succeed("", &["run", "exp/graft.toml", "--out", "runs", "--quiet"]);
+    let (code, said) = home.said("", &["run", "exp/graft.toml", "--out", "runs", "--quiet"]);
+    assert!(code == Some(74) && said.contains("at-000000000640: a checkpoint of the run small-"), "{said}");
+    let set = format!("pass.other.donor={}", other.display());
+    home.succeed("", &["run", "exp/graft.toml", "--set", &set, "--out", "runs", "--quiet"]);
     assert_eq!(runs(&home.at("runs")).len(), 2, "another donor makes another run");
 }
 

@@ -10,12 +10,14 @@ use std::process::{Child, Command, Output, Stdio};
 /// The base experiment.
 pub const BASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../experiments/induction/base.toml");
 
-/// Lets a program hear signals, also where these tests run in the background, in which a shell has SIGINT ignored.
+/// Lets a program hear signals, also where these tests run in the background, in which a shell has SIGINT ignored, or under nohup.
 pub fn listening(command: &mut Command) -> &mut Command {
     // SAFETY: between fork and exec only a disposition is set, for which no memory is taken.
     unsafe {
         command.pre_exec(|| {
-            libc::signal(libc::SIGINT, libc::SIG_DFL);
+            for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2, libc::SIGXCPU] {
+                libc::signal(signal, libc::SIG_DFL);
+            }
             Ok(())
         })
     }
