@@ -368,7 +368,7 @@ fn files_of_sequences_and_donors_are_known_by_what_they_hold() {
     assert!(message.contains("pass.other.donor: no checkpoint folder ~/donors/run="), "{message}");
     assert!(message.contains("at-000000000640: holds something else (sha256 "), "{message}");
     let (code, said) = home.said("", &["run", "exp/graft.toml", "--out", "runs", "--quiet"]);
-    assert!(code == Some(74) && said.contains("at-000000000640: a checkpoint of the run small-"), "{said}");
+    assert!(code == Some(74) && said.contains("at-000000000640: a checkpoint of the run donor-"), "{said}");
     let set = format!("pass.other.donor={}", other.display());
     home.succeed("", &["run", "exp/graft.toml", "--set", &set, "--out", "runs", "--quiet"]);
     assert_eq!(runs(&home.at("runs")).len(), 2, "another donor makes another run");

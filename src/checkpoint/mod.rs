@@ -118,9 +118,10 @@ fn sequences_of(folder: &Path) -> Option<u64> {
     folder.file_name()?.to_str()?.strip_prefix("at-")?.parse().ok()
 }
 
-/// The run in whose folder a checkpoint lies, `run=ID/checkpoints/at-…`, if it lies in one.
+/// The run of whose checkpoints or recovery points one is, `run=ID/checkpoints/at-…`, if it lies there; a donor in a run's folder is another's.
 fn run_of(folder: &Path) -> Option<&str> {
-    folder.parent()?.parent()?.file_name()?.to_str()?.strip_prefix("run=")
+    let own = folder.parent().filter(|own| own.ends_with("checkpoints") || own.ends_with("recovery"))?;
+    own.parent()?.file_name()?.to_str()?.strip_prefix("run=")
 }
 
 /// The checkpoints in a folder and their numbers of sequences, in order; what has another name is left alone.
