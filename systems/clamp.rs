@@ -1,7 +1,7 @@
 //! clamp: compiles interventions into plans where they changed, and notes when a measure crosses a threshold that one waits for.
 
 use crate::idle::{Occasion, idle};
-use crate::memory::{Load, forward_bytes, free_bytes};
+use crate::memory::{Load, forward_bytes};
 use crate::stage::{Begin, Stage, Step};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
@@ -10,6 +10,7 @@ use optogen::clamp::{Clamped, Donors, Moments, Now, Phase, Plan};
 use optogen::components::*;
 use optogen::experiment::{Experiment, InterventionSpec, Moment};
 use optogen::log::RunLog;
+use optogen::memory::Budget;
 use optogen::transformer::{Architecture, Transformer};
 use optogen::{Error, Result};
 use std::ops::RangeInclusive;
@@ -141,16 +142,12 @@ pub fn check_interventions(
         let own = occasion(Phase::Evaluator(&evaluator.name, replayed), evaluator.pairs(), evaluator.count())?;
         if let Some(coupling) = own.plan.coupling() {
             let needed = forward_bytes(architecture, Load { sequences: own.sequences, pairs: evaluator.pairs() });
-            if let Some(there) = free_bytes().filter(|&there| there < needed) {
-                return Err(Error::Invalid(format!(
-                    "evaluator \"{}\": \"{coupling}\" is over all of its {} sequences, which go through the model together: that takes about {:.1} GB, \
-                     and {:.1} GB are free; give it fewer sequences, or clamp during others alone",
-                    evaluator.name,
-                    own.sequences,
-                    needed as f64 / 1e9,
-                    there as f64 / 1e9
-                )));
-            }
+            let what = || {
+                let Occasion { sequences, .. } = own;
+                format!("evaluator \"{}\": the {sequences} sequences that go through the model together for \"{coupling}\"", evaluator.name)
+            };
+            let refused = |message| Error::Invalid(format!("{message}; give it fewer, or clamp during others alone"));
+            Budget::here().fits(needed.into(), what).map_err(refused)?;
         }
         occasions.push(own);
         // What a run leaves to its replays is not taken for something that never acts.

@@ -100,13 +100,6 @@ pub fn forward_bytes(architecture: &Architecture, load: Load) -> u64 {
     4 * values(architecture, load) as u64
 }
 
-/// Bytes of memory that this machine can give; none where it does not say.
-pub fn free_bytes() -> Option<u64> {
-    let told = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = told.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kibibytes| 1024 * kibibytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
