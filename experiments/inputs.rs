@@ -4,13 +4,14 @@ use crate::evaluators::{Given, read_given};
 use crate::search::{Asked, Found, Wanted, absolute};
 use candle_core::Device;
 use optogen::bank::ClassBank;
-use optogen::checkpoint::Checkpoint;
+use optogen::checkpoint::{Checkpoint, folder_at};
 use optogen::clamp::Donors;
 use optogen::content;
 use optogen::experiment::{
     BANK_KEY, DataSpec, EMBEDDED_BANK, EMBEDDED_SHA256, Experiment, Input, PARENT_KEY, ParentSpec, donor_key, evaluator_key,
     last_checkpoint, parse,
 };
+use optogen::log::read_run_status;
 use optogen::{Error, Result};
 use optogen_data::{load_bank, read_bank};
 use std::cell::RefCell;
@@ -175,7 +176,11 @@ impl<'a> Inputs<'a> {
     /// A checkpoint, or the last one of a run's folder, whose own donors, if it has any, are part of its content.
     fn checkpoint(&self, wanted: &Wanted, above: &mut Vec<PathBuf>) -> Result<Found<()>> {
         let found = wanted.find(self.data, |place| {
-            let folder = absolute(&last_checkpoint(place).unwrap_or_else(|| place.to_owned()));
+            let last = last_checkpoint(place);
+            if last.is_some() {
+                check_last(place)?;
+            }
+            let folder = absolute(&last.unwrap_or_else(|| place.to_owned()));
             if !folder.join("manifest.json").is_file() {
                 return Err(Error::input(
                     &folder,
@@ -210,6 +215,15 @@ impl<'a> Inputs<'a> {
 }
 
 const CHECKPOINT: &str = "checkpoint folder";
+
+/// A finished run stands for its last checkpoint, and not for an earlier one where that is gone.
+fn check_last(run: &Path) -> Result<()> {
+    let Ok(row) = read_run_status(&run.join("run.parquet")) else { return Ok(()) };
+    match row.status == "finished" && !folder_at(&run.join("checkpoints"), row.sequences).exists() {
+        true => Err(Error::input(run, format!("it was finished after {} sequences, and that checkpoint is gone", row.sequences))),
+        false => Ok(()),
+    }
+}
 
 /// What a run's row says of the parent that the experiment names in the same way.
 fn recorded_parent(parent: &ParentSpec, asked: &Asked<Experiment>) -> Option<String> {

@@ -363,6 +363,8 @@ fn files_of_sequences_and_donors_are_known_by_what_they_hold() {
     fs::copy(donor.join("evaluation.h5"), home.at("exp/sequences.h5")).unwrap();
     let last = donor.join("checkpoints/at-000000000640");
     fs::remove_dir_all(&last).unwrap();
+    let (code, said) = home.said("", &["run", "exp/graft.toml", "--set", "seeds.init=8", "--out", "elsewhere", "--quiet"]);
+    assert!(code == Some(2) && said.contains("it was finished after 640 sequences, and that checkpoint is gone"), "{said}");
     copy_folder(&other.join("checkpoints/at-000000000640"), &last);
     let message = home.refused(&replay);
     assert!(message.contains("pass.other.donor: no checkpoint folder ~/donors/run="), "{message}");
